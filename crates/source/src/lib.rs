@@ -11,5 +11,6 @@
 //! - **span**: from one line and column to another; both count from 1, columns in characters.
 
 pub mod finding;
+pub mod yaml;
 
 pub use finding::{Finding, Place, Position, Severity, Span};

@@ -1,0 +1,511 @@
+//! From parser events to a tree.
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::{Layout, LineIndex, Node, Scalar, Style, Value};
+use crate::yaml::core_schema;
+use crate::{Finding, Place, Position, Span};
+
+/// What a reader allows.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The largest text, in bytes.
+    pub max_bytes: usize,
+    /// The deepest nesting of lists and mappings.
+    pub max_depth: usize,
+    /// The most nodes after aliases have been expanded.
+    pub max_nodes: usize,
+    /// What counts as the same key twice.
+    pub duplicate_keys: DuplicateKeys,
+    /// Whether `<<: *base` puts the entries of another mapping here.
+    pub merge_keys: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 20,
+            max_depth: 100,
+            max_nodes: 50_000,
+            duplicate_keys: DuplicateKeys::Refuse,
+            merge_keys: false,
+        }
+    }
+}
+
+/// What counts as the same key twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DuplicateKeys {
+    /// The same text; the second is an error and left out.
+    Refuse,
+    /// The same text in whatever case; the second is an error and left out.
+    RefuseIgnoringCase,
+    /// Nothing; both are in the tree.
+    Keep,
+}
+
+/// Returns the bytes of a file as text without a byte order mark, or where they are not UTF-8.
+pub fn decode<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Finding> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let good = std::str::from_utf8(&bytes[..error.valid_up_to()])
+            .expect("everything before the fault is valid");
+        let at = LineIndex::new(good).position(good, good.len());
+        let place = Place::at(path, one_wide(at));
+        Finding::error("not-utf-8", "the file is not UTF-8 text", place)
+            .label("the first byte that is not")
+            .help("save the file as UTF-8")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+/// Reads a text that holds one document. An empty text is no document and no finding.
+pub fn read(path: &str, text: &str, options: &Options) -> (Option<Node>, Vec<Finding>) {
+    let (mut documents, mut findings) = read_all(path, text, options);
+    if let Some(second) = documents.get(1) {
+        let place = Place::at(path, one_wide(second.span.start));
+        findings.push(
+            Finding::error(
+                "several-documents",
+                "the file holds more than one document",
+                place,
+            )
+            .label("the second begins here")
+            .help("remove the `---` line, or put the second document in a file of its own"),
+        );
+        documents.truncate(1);
+    }
+    (documents.pop(), findings)
+}
+
+/// Reads a text that holds any number of documents.
+pub fn read_all(path: &str, text: &str, options: &Options) -> (Vec<Node>, Vec<Finding>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > options.max_bytes {
+        let message = format!(
+            "the file has {} bytes; {} are the most that is read",
+            text.len(),
+            options.max_bytes
+        );
+        return (
+            Vec::new(),
+            vec![Finding::error("file-too-large", message, Place::file(path))],
+        );
+    }
+    let lines = LineIndex::new(text);
+    // The parser takes a NUL for the end of the text and would leave out the rest in silence.
+    if let Some(at) = memchr::memchr(0, text.as_bytes()) {
+        let place = Place::at(path, one_wide(lines.position(text, at)));
+        let finding = Finding::error("yaml-syntax", "the file holds a NUL character", place)
+            .help("remove the character; perhaps the file is not text");
+        return (Vec::new(), vec![finding]);
+    }
+    let mut builder = Builder {
+        path,
+        text,
+        lines,
+        options,
+        findings: Vec::new(),
+        documents: Vec::new(),
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        nodes: 0,
+    };
+    builder.run();
+    (builder.documents, builder.findings)
+}
+
+fn one_wide(start: Position) -> Span {
+    Span::new(start, Position::new(start.line, start.column + 1))
+}
+
+fn position(marker: Marker) -> Position {
+    Position::new((marker.line() as u32).max(1), marker.col() as u32 + 1)
+}
+
+/// Builds trees from events, with a stack of its own, so that depth is a number and not a crash.
+struct Builder<'a> {
+    path: &'a str,
+    text: &'a str,
+    lines: LineIndex,
+    options: &'a Options,
+    findings: Vec<Finding>,
+    documents: Vec<Node>,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+}
+
+/// A list or mapping whose end has not come yet.
+struct Open {
+    start: Position,
+    tag: Option<String>,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    Sequence(Vec<Node>),
+    Mapping {
+        entries: Vec<(Node, Node)>,
+        key: Option<Node>,
+    },
+}
+
+/// Something after which reading on makes no sense; its finding has been noted.
+struct Stop;
+
+impl Builder<'_> {
+    fn run(&mut self) {
+        let mut parser = Parser::new_from_str(self.text);
+        while let Some(event) = parser.next_event() {
+            let outcome = match event {
+                Ok((event, span)) => self.on_event(event, span),
+                Err(error) => {
+                    self.syntax_error(&error);
+                    Err(Stop)
+                }
+            };
+            if outcome.is_err() {
+                // What is whole so far is of use to nobody; half a document misleads.
+                self.open.clear();
+                return;
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event<'_>, span: saphyr_parser::Span) -> Result<(), Stop> {
+        let start = position(span.start);
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) => {
+                self.anchors.clear();
+                Ok(())
+            }
+            Event::Alias(anchor) => self.alias(anchor, Span::new(start, position(span.end))),
+            Event::Scalar(text, style, anchor, tag) => {
+                let node = self.scalar(text, style, tag.as_deref(), span);
+                self.add(node, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.begin(start, anchor, tag, Content::Sequence(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                let content = Content::Mapping {
+                    entries: Vec::new(),
+                    key: None,
+                };
+                self.begin(start, anchor, tag, content)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(span),
+        }
+    }
+
+    fn scalar(
+        &self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        span: saphyr_parser::Span,
+    ) -> Node {
+        let style = match style {
+            ScalarStyle::Plain => Style::Plain,
+            ScalarStyle::SingleQuoted => Style::SingleQuoted,
+            ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
+            ScalarStyle::Literal => Style::Literal,
+            ScalarStyle::Folded => Style::Folded,
+        };
+        let text = text.into_owned();
+        let span = Span::new(position(span.start), position(span.end));
+        let layout = Layout::find(self.text, &self.lines, span, &text, style);
+        Node {
+            span,
+            tag: tag.map(tag_text),
+            alias: None,
+            value: Value::Scalar(Scalar {
+                text,
+                style,
+                layout,
+            }),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        start: Position,
+        anchor: usize,
+        tag: Option<Cow<'_, Tag>>,
+        content: Content,
+    ) -> Result<(), Stop> {
+        if self.open.len() >= self.options.max_depth {
+            return Err(self.too_deep(start));
+        }
+        self.open.push(Open {
+            start,
+            tag: tag.as_deref().map(tag_text),
+            anchor,
+            content,
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, span: saphyr_parser::Span) -> Result<(), Stop> {
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        let (value, last) = match open.content {
+            Content::Sequence(items) => {
+                let last = items.last().map(written_end);
+                (Value::Sequence(items), last)
+            }
+            Content::Mapping { entries, .. } => {
+                let last = entries.last().map(|(_, value)| written_end(value));
+                (Value::Mapping(entries), last)
+            }
+        };
+        // A block ends where its last child does; only a flow collection has an end of its own.
+        let closed = (!span.is_empty()).then(|| position(span.end));
+        let end = closed.or(last).unwrap_or(open.start).max(open.start);
+        let node = Node {
+            span: Span::new(open.start, end),
+            tag: open.tag,
+            alias: None,
+            value,
+        };
+        self.add(node, open.anchor)
+    }
+
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Stop> {
+        let Some(target) = self.anchors.get(&anchor) else {
+            let place = Place::at(self.path, span);
+            self.findings.push(
+                Finding::error(
+                    "yaml-alias",
+                    "the alias stands inside its own anchor",
+                    place,
+                )
+                .help("write the value out; a value cannot contain itself"),
+            );
+            return Err(Stop);
+        };
+        let size = target.size();
+        if self.nodes + size > self.options.max_nodes {
+            return Err(self.too_many(span.start));
+        }
+        let levels = if target.as_scalar().is_some() {
+            0
+        } else {
+            target.depth() - 1
+        };
+        if self.open.len() + levels > self.options.max_depth {
+            return Err(self.too_deep(span.start));
+        }
+        let mut node = target.clone();
+        node.alias = Some(span);
+        self.nodes += size - 1;
+        self.add(node, 0)
+    }
+
+    /// Puts a finished node where it belongs.
+    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Stop> {
+        self.nodes += 1;
+        if self.nodes > self.options.max_nodes {
+            return Err(self.too_many(node.span.start));
+        }
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.open.last_mut().map(|open| &mut open.content) {
+            None => self.documents.push(node),
+            Some(Content::Sequence(items)) => items.push(node),
+            Some(Content::Mapping {
+                key: key @ None, ..
+            }) => *key = Some(node),
+            Some(Content::Mapping { entries, key }) => {
+                let key = key.take().expect("the arm above takes an absent key");
+                let known = entries
+                    .iter()
+                    .find(|(other, _)| same_key(self.options, other, &key));
+                if let Some((first, _)) = known {
+                    let first = first.span.start;
+                    self.findings.push(duplicate_key(self.path, &key, first));
+                } else if self.options.merge_keys && is_merge_key(&key) {
+                    merge(self.path, entries, &node, &mut self.findings);
+                } else {
+                    replace_merged(entries, key, node);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn too_deep(&mut self, at: Position) -> Stop {
+        let most = self.options.max_depth;
+        let place = Place::at(self.path, one_wide(at));
+        let message = format!("lists and mappings are nested deeper than {most} levels");
+        self.findings
+            .push(Finding::error("yaml-too-deep", message, place));
+        Stop
+    }
+
+    fn too_many(&mut self, at: Position) -> Stop {
+        let most = self.options.max_nodes;
+        let place = Place::at(self.path, one_wide(at));
+        let message = format!("the file has more than {most} values once aliases are expanded");
+        self.findings
+            .push(Finding::error("yaml-too-many-values", message, place));
+        Stop
+    }
+
+    fn syntax_error(&mut self, error: &ScanError) {
+        let at = position(*error.marker());
+        let (message, help) = explained(error.info());
+        let mut finding =
+            Finding::error("yaml-syntax", message, Place::at(self.path, one_wide(at)));
+        finding.help = help.map(str::to_owned);
+        self.findings.push(finding);
+    }
+}
+
+/// Where a node ends as written here: an alias is as long as its own name.
+fn written_end(node: &Node) -> Position {
+    node.alias.unwrap_or(node.span).end
+}
+
+fn tag_text(tag: &Tag) -> String {
+    format!("{}{}", tag.handle, tag.suffix)
+}
+
+fn same_key(options: &Options, a: &Node, b: &Node) -> bool {
+    let (Some(a_text), Some(b_text)) = (a.as_str(), b.as_str()) else {
+        return false;
+    };
+    // A key that came by a merge gives way to one that was written; see `replace_merged`.
+    if options.merge_keys && (is_merge_key(b) || a.alias.is_some()) {
+        return false;
+    }
+    match options.duplicate_keys {
+        DuplicateKeys::Refuse => a_text == b_text,
+        // An expression as key stands for as many keys as its value has.
+        DuplicateKeys::RefuseIgnoringCase => {
+            !a_text.contains("${{") && a_text.to_uppercase() == b_text.to_uppercase()
+        }
+        DuplicateKeys::Keep => false,
+    }
+}
+
+fn duplicate_key(path: &str, key: &Node, first: Position) -> Finding {
+    let name = key.as_str().unwrap_or_default();
+    let message = format!("the key `{name}` is already there, at {first}");
+    Finding::error("duplicate-key", message, Place::at(path, key.span))
+        .label("this is the second")
+        .help("keep one of the two")
+}
+
+fn is_merge_key(key: &Node) -> bool {
+    key.as_scalar()
+        .is_some_and(|scalar| scalar.style == Style::Plain && scalar.text == "<<")
+        && key.tag.is_none()
+}
+
+/// Puts the entries of `source` (a mapping, or a list of them) behind those already there.
+fn merge(path: &str, entries: &mut Vec<(Node, Node)>, source: &Node, findings: &mut Vec<Finding>) {
+    let from = source.alias.unwrap_or(source.span);
+    match &source.value {
+        Value::Mapping(merged) => {
+            for (key, value) in merged {
+                let present = entries
+                    .iter()
+                    .any(|(other, _)| other.as_str() == key.as_str());
+                if !present {
+                    let mut key = key.clone();
+                    key.alias = Some(from);
+                    entries.push((key, value.clone()));
+                }
+            }
+        }
+        Value::Sequence(sources) => {
+            for source in sources {
+                merge(path, entries, source, findings);
+            }
+        }
+        Value::Scalar(_) if core_schema::resolve(source) == Ok(core_schema::Typed::Null) => {}
+        Value::Scalar(_) => findings.push(
+            Finding::error("yaml-merge", "`<<` takes a mapping", Place::at(path, from))
+                .help("name an anchored mapping: `<<: *name`"),
+        ),
+    }
+}
+
+/// Adds an entry; one of the same name that came by a merge gives way to it.
+fn replace_merged(entries: &mut Vec<(Node, Node)>, key: Node, value: Node) {
+    let merged = entries
+        .iter()
+        .position(|(other, _)| other.alias.is_some() && other.as_str() == key.as_str());
+    match merged.filter(|_| key.as_str().is_some()) {
+        Some(at) => entries[at] = (key, value),
+        None => entries.push((key, value)),
+    }
+}
+
+/// The parser's words for a fault in ours, with what usually mends it.
+fn explained(info: &str) -> (String, Option<&'static str>) {
+    let help = |text| Some(text);
+    let (message, help) = match info {
+        _ if info.contains("tab") => (
+            "a tab is used as indentation",
+            help("indent with spaces; YAML allows no tabs there"),
+        ),
+        "mapping values are not allowed in this context" => (
+            "`:` begins a value here, where no key can stand",
+            help("check the indentation, or put the text in quotes if the `:` belongs to it"),
+        ),
+        "simple key expected" | "simple key expect ':'" => (
+            "a key has no `:` behind it",
+            help("write `key: value`; check the indentation"),
+        ),
+        "while parsing a block mapping, did not find expected key" => (
+            "this line does not belong to the mapping above it",
+            help("give all keys of a mapping the same indentation"),
+        ),
+        "while parsing a block collection, did not find expected '-' indicator" => (
+            "this line does not belong to the list above it",
+            help("begin every item with `- ` at the same indentation"),
+        ),
+        "block sequence entries are not allowed in this context" => (
+            "a list item cannot stand here",
+            help("put the list on the lines below its key"),
+        ),
+        "while parsing a flow mapping, did not find expected ',' or '}'" => (
+            "`{` is not closed",
+            help("write `,` between entries and `}` at the end"),
+        ),
+        "while parsing a flow sequence, expected ',' or ']'" => (
+            "`[` is not closed",
+            help("write `,` between items and `]` at the end"),
+        ),
+        "while scanning a quoted scalar, found unexpected end of stream" => {
+            ("a quoted text is not closed", help("add the closing quote"))
+        }
+        "while parsing a quoted scalar, found unknown escape character" => (
+            "this escape does not exist",
+            help("write `\\\\` for a backslash, or use single quotes, which know no escapes"),
+        ),
+        "while parsing node, found unknown anchor" => (
+            "no anchor of this name stands above",
+            help("define it with `&name` before using `*name`"),
+        ),
+        "invalid trailing content after double-quoted scalar" => (
+            "text follows a closing quote",
+            help("put the whole value in quotes, and write inner quotes as `\\\"`"),
+        ),
+        "unexpected end of plain scalar" | "found unprintable character" => (
+            "a character that YAML does not allow stands here",
+            help("put the text in quotes"),
+        ),
+        "recursion limit exceeded" => ("brackets are nested too deep", None),
+        other => return (format!("the YAML is not well formed: {other}"), None),
+    };
+    (message.to_owned(), help)
+}
