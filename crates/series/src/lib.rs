@@ -1,1 +1,43 @@
 //! Numbers over time.
+//!
+//! A [`Store`] keeps labelled samples: the golden signals of every service, release and instance,
+//! and whatever is scraped. Writers [`append`](Store::append) rows, readers
+//! [`select`](Store::select) series by matchers; the crate `promql` answers questions on top.
+//!
+//! Today everything is in memory and bounded by [`Limits`]. Callers see only rows, matchers and
+//! series, and both directions may fail, so that a store with a log and blocks on disk takes the
+//! place of this one without a change for them.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`labels`] | what names a series |
+//! | [`matcher`] | which series are meant |
+//! | [`store`] | where the samples are |
+//!
+//! # Glossary
+//!
+//! - **sample**: a value at a time.
+//! - **labels**: names and values that identify a series; the metric's name is the label
+//!   `__name__`.
+//! - **series**: all samples with the same labels, in order of time.
+//! - **row**: one sample on its way in, with the labels of its series.
+//! - **counter, gauge, bucket**: ordinary series; what they mean is for the question to know.
+//! - **stale marker**: the value that says that a series ended here ([`STALE`]).
+
+pub mod labels;
+pub mod matcher;
+pub mod store;
+
+pub use labels::{Labels, METRIC_NAME};
+pub use matcher::{Matcher, MatcherError, Op};
+pub use store::{
+    AppendError, Appended, Limits, Millis, Row, Sample, SelectError, Series, Stats, Store,
+};
+
+/// The value that says that a series ended here: a NaN with a bit pattern of its own.
+pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// Whether a value is the stale marker and not just any NaN.
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE.to_bits()
+}
