@@ -11,6 +11,7 @@
 //! - **span**: from one line and column to another; both count from 1, columns in characters.
 
 pub mod finding;
+pub mod git;
 pub mod workflow;
 pub mod yaml;
 
