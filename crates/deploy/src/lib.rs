@@ -1,1 +1,3 @@
 //! A release becomes a deployment.
+
+pub mod proxy;

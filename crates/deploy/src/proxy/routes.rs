@@ -1,0 +1,313 @@
+//! The whole truth about where requests go: set at once, versioned, kept on disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use journal::{InstanceId, ReleaseId, ServiceName};
+use serde::{Deserialize, Serialize};
+
+/// Weights are counted in basis points, so that the weights of a service add up to this.
+pub const WHOLE: u16 = 10_000;
+
+/// Most listeners one table may have; their sockets must fit in one hand-over message.
+const MOST_LISTENERS: usize = 200;
+
+/// Every listener, route and target the proxy serves.
+///
+/// A table replaces the one before it as a whole. Versions only grow: setting the same table twice
+/// is harmless, setting an older one is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routes {
+    /// Which table this is; chosen by whoever sets it.
+    pub version: u64,
+    /// Where the proxy listens.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
+    /// What stands behind each service a route names.
+    #[serde(default)]
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+/// One address the proxy listens on and what it routes there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// The address to bind; port 0 lets the system choose (see [`Status::listeners`](super::Status)).
+    pub address: SocketAddr,
+    /// The most specific route wins: exact host, then wildcard, then any; then the longest path.
+    pub routes: Vec<Route>,
+    /// Whether another proxy stands before us, so that its `X-Forwarded-*` headers are believed.
+    #[serde(default)]
+    pub behind_proxy: bool,
+    /// What one client may ask of us.
+    #[serde(default)]
+    pub guards: Guards,
+}
+
+impl Listener {
+    /// Returns a listener that sends everything to one service.
+    pub fn all_to(address: SocketAddr, service: impl Into<ServiceName>) -> Self {
+        Self {
+            address,
+            routes: vec![Route {
+                host: None,
+                path: "/".to_owned(),
+                service: service.into(),
+            }],
+            behind_proxy: false,
+            guards: Guards::default(),
+        }
+    }
+}
+
+/// One way from a host and path to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// A host name without port, `*.example.com` for its subdomains, nothing for any host.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// A path and everything below it: `/api` covers `/api` and `/api/users`, not `/apis`.
+    #[serde(default = "root")]
+    pub path: String,
+    /// The service that answers.
+    pub service: ServiceName,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// What stands behind a service, and how much of its traffic each release gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The running instances. An instance that is not here gets no new request.
+    #[serde(default)]
+    pub targets: Vec<Target>,
+    /// Basis points per release; they add up to [`WHOLE`]. May be left out while there is one release.
+    ///
+    /// The share of a release without targets goes to the others in proportion.
+    #[serde(default)]
+    pub weights: BTreeMap<ReleaseId, u16>,
+    /// What one request may take.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// One instance that answers requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The release it runs.
+    pub release: ReleaseId,
+    /// The instance itself.
+    pub instance: InstanceId,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// What one request of a service may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest request body; a larger one is answered 413. Nothing means no limit.
+    pub body_bytes: Option<u64>,
+    /// How long connecting to an instance may take.
+    pub connect_ms: u64,
+    /// How long an instance may take for the head of its answer once the request stands still; then 504.
+    pub answer_ms: u64,
+    /// How long an answer may stand still half way before it is cut.
+    pub stall_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: Some(1 << 30),
+            connect_ms: 2_000,
+            answer_ms: 60_000,
+            stall_ms: 300_000,
+        }
+    }
+}
+
+/// What one client may ask of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guards {
+    /// Most connections at once; more wait in the queue of the system.
+    pub connections: usize,
+    /// Longest request head.
+    pub head_bytes: usize,
+    /// Most headers of a request.
+    pub headers: usize,
+    /// How long a request head may take from its first byte on, and a new connection to send one.
+    pub head_ms: u64,
+    /// How long a connection may rest between two requests.
+    pub idle_ms: u64,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head_bytes: 64 * 1024,
+            headers: 100,
+            head_ms: 10_000,
+            idle_ms: 75_000,
+        }
+    }
+}
+
+/// Why a table cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoutesError {
+    /// Two listeners want one address.
+    #[error("two listeners want {address}")]
+    AddressTwice {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// There are more listeners than one proxy can hand over.
+    #[error("{count} listeners are more than the {MOST_LISTENERS} one proxy can hold")]
+    TooManyListeners {
+        /// How many there are.
+        count: usize,
+    },
+    /// A route names a service that is not in the table.
+    #[error("a route of {address} leads to service `{service}`, which is not in the table")]
+    UnknownService {
+        /// The listener.
+        address: SocketAddr,
+        /// The service nobody described.
+        service: ServiceName,
+    },
+    /// A path does not start with a slash.
+    #[error("the path `{path}` of a route to `{service}` does not start with `/`")]
+    BadPath {
+        /// The path as given.
+        path: String,
+        /// Where it leads.
+        service: ServiceName,
+    },
+    /// A host is empty, holds a port, or has a `*` in an odd place.
+    #[error("`{host}` is not a host name or `*.` before one")]
+    BadHost {
+        /// The host as given.
+        host: String,
+    },
+    /// An instance stands in the table twice.
+    #[error("instance `{instance}` is in the table twice")]
+    InstanceTwice {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// The weights of a service do not make a whole.
+    #[error("the weights of `{service}` add up to {sum}, not {WHOLE}")]
+    Weights {
+        /// The service.
+        service: ServiceName,
+        /// What they add up to.
+        sum: u32,
+    },
+    /// A service has several releases and no weights.
+    #[error("`{service}` has several releases and no weights")]
+    NoWeights {
+        /// The service.
+        service: ServiceName,
+    },
+}
+
+impl Routes {
+    /// Checks that every route leads somewhere and every weight makes sense.
+    pub fn check(&self) -> Result<(), RoutesError> {
+        self.check_listeners()?;
+        let mut instances = BTreeSet::new();
+        for (name, service) in &self.services {
+            service.check(name)?;
+            for target in &service.targets {
+                if !instances.insert(&target.instance) {
+                    let instance = target.instance.clone();
+                    return Err(RoutesError::InstanceTwice { instance });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_listeners(&self) -> Result<(), RoutesError> {
+        if self.listeners.len() > MOST_LISTENERS {
+            return Err(RoutesError::TooManyListeners {
+                count: self.listeners.len(),
+            });
+        }
+        let mut addresses = BTreeSet::new();
+        for listener in &self.listeners {
+            let address = listener.address;
+            if !addresses.insert(address) {
+                return Err(RoutesError::AddressTwice { address });
+            }
+            for route in &listener.routes {
+                route.check()?;
+                if !self.services.contains_key(&route.service) {
+                    let service = route.service.clone();
+                    return Err(RoutesError::UnknownService { address, service });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Route {
+    fn check(&self) -> Result<(), RoutesError> {
+        if !self.path.starts_with('/') {
+            return Err(RoutesError::BadPath {
+                path: self.path.clone(),
+                service: self.service.clone(),
+            });
+        }
+        if let Some(host) = &self.host {
+            let name = host.strip_prefix("*.").unwrap_or(host);
+            let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]:".contains(&byte);
+            let ported = name.contains(':') && !name.starts_with('[');
+            if name.is_empty() || ported || !name.bytes().all(letters) {
+                return Err(RoutesError::BadHost { host: host.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    /// Returns the share of a release in basis points.
+    pub fn weight(&self, release: &ReleaseId) -> u16 {
+        if self.weights.is_empty() {
+            return WHOLE;
+        }
+        self.weights.get(release).copied().unwrap_or(0)
+    }
+
+    fn check(&self, name: &ServiceName) -> Result<(), RoutesError> {
+        if self.weights.is_empty() {
+            let releases: BTreeSet<_> = self.targets.iter().map(|t| &t.release).collect();
+            return match releases.len() {
+                0 | 1 => Ok(()),
+                _ => Err(RoutesError::NoWeights {
+                    service: name.clone(),
+                }),
+            };
+        }
+        match self.weights.values().map(|weight| u32::from(*weight)).sum() {
+            sum if sum == u32::from(WHOLE) => Ok(()),
+            sum => Err(RoutesError::Weights {
+                service: name.clone(),
+                sum,
+            }),
+        }
+    }
+}
