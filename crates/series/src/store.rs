@@ -66,7 +66,7 @@ impl Default for Limits {
     /// A day, at most two million samples (32 MB) of 50,000 series.
     fn default() -> Self {
         Self {
-            retention: Duration::from_secs(24 * 3600),
+            retention: Duration::from_hours(24),
             samples: 2_000_000,
             series: 50_000,
             ahead: Duration::MAX,
