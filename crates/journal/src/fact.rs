@@ -768,14 +768,8 @@ impl Fact {
 
     /// Reads a stored form back; what this version does not know is kept as [`Fact::Unknown`].
     pub fn decode(kind: &str, version: u16, body: serde_json::Value) -> Self {
-        let unknown = |body| Fact::Unknown {
-            kind: kind.to_owned(),
-            version,
-            body,
-        };
-        let known = Self::KINDS
-            .iter()
-            .any(|(name, newest)| *name == kind && version <= *newest);
+        let unknown = |body| Fact::Unknown { kind: kind.to_owned(), version, body };
+        let known = Self::KINDS.iter().any(|(name, newest)| *name == kind && version <= *newest);
         if !known {
             return unknown(body);
         }

@@ -71,18 +71,8 @@ struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // Closing the channel is what tells the writer to commit what it holds and end.
-        drop(
-            self.writes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        if let Some(writer) = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = writer.join();
         }
     }
@@ -186,23 +176,14 @@ impl Journal {
         migrate(&mut connection, &path)?;
         let last = last_id(&connection).map_err(database)?;
         let reader = connect(&path).map_err(database)?;
-        reader
-            .pragma_update(None, "query_only", true)
-            .map_err(database)?;
+        reader.pragma_update(None, "query_only", true).map_err(database)?;
 
         let (writes, queue) = channel();
         let (announce, newest) = watch::channel(last);
         let writer_path = path.clone();
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || {
-                Writer {
-                    path: writer_path,
-                    connection,
-                    announce,
-                }
-                .run(&queue)
-            })
+            .spawn(move || Writer { path: writer_path, connection, announce }.run(&queue))
             .expect("a process that cannot start one thread cannot go on");
         Ok(Self {
             shared: Arc::new(Shared {
@@ -232,8 +213,7 @@ impl Journal {
         cause: Option<EventId>,
         make: impl FnOnce(&mut Numbers<'_>) -> rusqlite::Result<Fact> + Send + 'static,
     ) -> Result<Event, JournalError> {
-        self.append_draft(actor, cause, Draft::Numbered(Some(Box::new(make))))
-            .await
+        self.append_draft(actor, cause, Draft::Numbered(Some(Box::new(make)))).await
     }
 
     async fn append_draft(
@@ -243,12 +223,7 @@ impl Journal {
         draft: Draft,
     ) -> Result<Event, JournalError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Write {
-            actor,
-            cause,
-            draft,
-            reply: Some(reply),
-        })?;
+        self.send(Write { actor, cause, draft, reply: Some(reply) })?;
         answer.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
@@ -262,15 +237,8 @@ impl Journal {
         fact: Fact,
     ) -> Result<Event, JournalError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Write {
-            actor,
-            cause,
-            draft: Draft::Known(fact),
-            reply: Some(reply),
-        })?;
-        answer
-            .blocking_recv()
-            .unwrap_or_else(|_| Err(self.closed()))
+        self.send(Write { actor, cause, draft: Draft::Known(fact), reply: Some(reply) })?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// Notes a fact without waiting: it is committed within [`GROUP_WINDOW`], or together with the
@@ -284,36 +252,22 @@ impl Journal {
         cause: Option<EventId>,
         fact: Fact,
     ) -> Result<(), JournalError> {
-        self.send(Write {
-            actor,
-            cause,
-            draft: Draft::Known(fact),
-            reply: None,
-        })
+        self.send(Write { actor, cause, draft: Draft::Known(fact), reply: None })
     }
 
     fn send(&self, write: Write) -> Result<(), JournalError> {
-        let writes = self
-            .shared
-            .writes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let writes = self.shared.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = writes.as_ref().ok_or_else(|| self.closed())?;
         sender.send(write).map_err(|_| self.closed())
     }
 
     fn closed(&self) -> JournalError {
-        JournalError::Closed {
-            path: self.shared.path.clone(),
-        }
+        JournalError::Closed { path: self.shared.path.clone() }
     }
 
     /// Returns up to `limit` events after `after`, oldest first.
     pub fn read(&self, after: EventId, limit: usize) -> Result<Vec<Event>, JournalError> {
-        self.select(
-            "id > ?1 ORDER BY id LIMIT ?2",
-            params![after.0 as i64, limit as i64],
-        )
+        self.select("id > ?1 ORDER BY id LIMIT ?2", params![after.0 as i64, limit as i64])
     }
 
     /// Returns the newest `limit` events, oldest first.
@@ -345,10 +299,7 @@ impl Journal {
 
     /// Returns the events of one kind, newest first.
     pub fn of_kind(&self, kind: &str, limit: usize) -> Result<Vec<Event>, JournalError> {
-        self.select(
-            "kind = ?1 ORDER BY id DESC LIMIT ?2",
-            params![kind, limit as i64],
-        )
+        self.select("kind = ?1 ORDER BY id DESC LIMIT ?2", params![kind, limit as i64])
     }
 
     /// Returns what `id` led to directly, oldest first.
@@ -397,11 +348,7 @@ impl Journal {
 
     /// Checks the hash chain from the first event to the last and returns how many there are.
     pub fn verify(&self) -> Result<Result<u64, Broken>, JournalError> {
-        let reader = self
-            .shared
-            .reader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let reader = self.shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
         verify_chain(&reader).map_err(|source| database_error(&self.shared.path, source))
     }
 
@@ -415,19 +362,12 @@ impl Journal {
         condition: &str,
         values: impl rusqlite::Params,
     ) -> Result<Vec<Event>, JournalError> {
-        let reader = self
-            .shared
-            .reader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let reader = self.shared.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let query = format!(
             "SELECT id, at, actor, cause, kind, version, body FROM event WHERE {condition}"
         );
         let read = || -> rusqlite::Result<Vec<Event>> {
-            reader
-                .prepare_cached(&query)?
-                .query_map(values, event_of_row)?
-                .collect()
+            reader.prepare_cached(&query)?.query_map(values, event_of_row)?.collect()
         };
         read().map_err(|source| database_error(&self.shared.path, source))
     }
@@ -503,21 +443,17 @@ impl Writer {
             return;
         }
         let result = (|| -> rusqlite::Result<Vec<Event>> {
-            let transaction = self
-                .connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let (mut id, mut hash) = tip(&transaction)?;
             let mut events = Vec::with_capacity(waiting.len());
             for write in waiting.iter_mut() {
                 let fact = match &mut write.draft {
                     Draft::Known(fact) => fact.clone(),
                     Draft::Numbered(make) => {
-                        let make = make
-                            .take()
-                            .expect("those who wait are not kept after a failure");
-                        make(&mut Numbers {
-                            connection: &transaction,
-                        })?
+                        let make =
+                            make.take().expect("those who wait are not kept after a failure");
+                        make(&mut Numbers { connection: &transaction })?
                     }
                 };
                 id += 1;
@@ -582,9 +518,7 @@ fn gather(queue: &Receiver<Write>, waiting: &mut Vec<Write>) {
         let more = if somebody_waits {
             queue.try_recv().ok()
         } else {
-            queue
-                .recv_timeout(close.saturating_duration_since(Instant::now()))
-                .ok()
+            queue.recv_timeout(close.saturating_duration_since(Instant::now())).ok()
         };
         match more {
             Some(write) => waiting.push(write),
@@ -604,34 +538,23 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
     let database = |source| database_error(path, source);
     // The version is read inside the transaction: two processes may open a new journal at once.
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(database)?;
-    let found: i64 = transaction
-        .pragma_query_value(None, "user_version", |row| row.get(0))
-        .map_err(database)?;
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database)?;
+    let found: i64 =
+        transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(database)?;
     let found = usize::try_from(found).unwrap_or(usize::MAX);
     if found > MIGRATIONS.len() {
-        return Err(JournalError::Newer {
-            path: path.to_owned(),
-            found,
-            known: MIGRATIONS.len(),
-        });
+        return Err(JournalError::Newer { path: path.to_owned(), found, known: MIGRATIONS.len() });
     }
     for step in &MIGRATIONS[found..] {
         transaction.execute_batch(step).map_err(database)?;
     }
-    transaction
-        .pragma_update(None, "user_version", MIGRATIONS.len() as i64)
-        .map_err(database)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64).map_err(database)?;
     transaction.commit().map_err(database)
 }
 
 fn database_error(path: &Path, source: rusqlite::Error) -> JournalError {
-    JournalError::Database {
-        path: path.to_owned(),
-        source: Arc::new(source),
-    }
+    JournalError::Database { path: path.to_owned(), source: Arc::new(source) }
 }
 
 fn last_id(connection: &Connection) -> rusqlite::Result<u64> {
@@ -644,9 +567,7 @@ fn last_id(connection: &Connection) -> rusqlite::Result<u64> {
 fn tip(connection: &Connection) -> rusqlite::Result<(u64, Vec<u8>)> {
     let last = connection
         .prepare_cached("SELECT id, hash FROM event ORDER BY id DESC LIMIT 1")?
-        .query_row([], |row| {
-            Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
-        })
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?)))
         .optional()?;
     Ok(last.unwrap_or((0, vec![0; 32])))
 }
@@ -748,10 +669,8 @@ fn verify_chain(connection: &Connection) -> rusqlite::Result<Result<u64, Broken>
     while let Some(row) = rows.next()? {
         let event = StoredEvent::of_row(row)?;
         let stored: Vec<u8> = row.get(7)?;
-        let broken = |why: &str| Broken {
-            event: EventId(event.id.unsigned_abs()),
-            why: why.to_owned(),
-        };
+        let broken =
+            |why: &str| Broken { event: EventId(event.id.unsigned_abs()), why: why.to_owned() };
         if event.id.unsigned_abs() != count + 1 {
             return Ok(Err(broken("events before it are missing")));
         }

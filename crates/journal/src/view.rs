@@ -434,11 +434,7 @@ impl View {
         self.newest = Some(event.id);
         self.at = Some(event.at);
         match &event.fact {
-            Fact::ConductorStarted {
-                version,
-                pid,
-                missing_walls,
-            } => {
+            Fact::ConductorStarted { version, pid, missing_walls } => {
                 self.conductor = Some(Conductor {
                     version: version.clone(),
                     pid: *pid,
@@ -453,11 +449,8 @@ impl View {
                 }
             }
             Fact::ProxyStarted { pid, addresses } => {
-                self.proxy = Some(Proxy {
-                    pid: *pid,
-                    addresses: addresses.clone(),
-                    is_lost: false,
-                });
+                self.proxy =
+                    Some(Proxy { pid: *pid, addresses: addresses.clone(), is_lost: false });
             }
             Fact::ProxyLost { pid } => {
                 if let Some(proxy) = self.proxy.as_mut().filter(|proxy| proxy.pid == *pid) {
@@ -465,39 +458,24 @@ impl View {
                 }
             }
 
-            Fact::CommitSeen {
-                commit,
-                branch,
-                before,
-                author,
-                subject,
-                files_changed,
-            } => {
-                let entry = self
-                    .commits
-                    .entry(commit.clone())
-                    .or_insert_with(|| Commit {
-                        seen: event.id,
-                        at: event.at,
-                        branch: branch.clone(),
-                        before: before.clone(),
-                        author: author.clone(),
-                        subject: subject.clone(),
-                        files_changed: *files_changed,
-                        plan: None,
-                        runs: BTreeMap::new(),
-                        findings: None,
-                        gate: Gate::Open,
-                        release: None,
-                    });
+            Fact::CommitSeen { commit, branch, before, author, subject, files_changed } => {
+                let entry = self.commits.entry(commit.clone()).or_insert_with(|| Commit {
+                    seen: event.id,
+                    at: event.at,
+                    branch: branch.clone(),
+                    before: before.clone(),
+                    author: author.clone(),
+                    subject: subject.clone(),
+                    files_changed: *files_changed,
+                    plan: None,
+                    runs: BTreeMap::new(),
+                    findings: None,
+                    gate: Gate::Open,
+                    release: None,
+                });
                 entry.branch.clone_from(branch);
             }
-            Fact::CommitPlanned {
-                commit,
-                workflows,
-                not_triggered,
-                findings,
-            } => {
+            Fact::CommitPlanned { commit, workflows, not_triggered, findings } => {
                 if let Some(commit) = self.commits.get_mut(commit) {
                     commit.plan = Some(CommitPlan {
                         workflows: workflows.clone(),
@@ -526,10 +504,7 @@ impl View {
                 if let Some(commit) = self.commits.get_mut(commit).filter(|_| !dirty) {
                     commit.runs.insert(workflow.clone(), *run);
                 }
-                let jobs = jobs
-                    .iter()
-                    .map(|job| (job.job.clone(), Job::planned(job)))
-                    .collect();
+                let jobs = jobs.iter().map(|job| (job.job.clone(), Job::planned(job))).collect();
                 self.runs.insert(
                     *run,
                     Run {
@@ -556,26 +531,14 @@ impl View {
                     job.started = Some(event.at);
                 }
             }
-            Fact::JobSkipped {
-                run,
-                job,
-                reason,
-                condition,
-            } => {
+            Fact::JobSkipped { run, job, reason, condition } => {
                 if let Some(job) = self.job(*run, job) {
                     job.conclusion = Some(Conclusion::Skipped);
-                    job.skipped = Some(Skipped {
-                        reason: reason.clone(),
-                        condition: condition.clone(),
-                    });
+                    job.skipped =
+                        Some(Skipped { reason: reason.clone(), condition: condition.clone() });
                 }
             }
-            Fact::StepStarted {
-                run,
-                job,
-                step,
-                name,
-            } => {
+            Fact::StepStarted { run, job, step, name } => {
                 if let Some(job) = self.job(*run, job) {
                     job.steps.insert(*step, Step::started(name, event.at));
                 }
@@ -592,10 +555,8 @@ impl View {
                 ..
             } => {
                 if let Some(job) = self.job(*run, job) {
-                    let step = job
-                        .steps
-                        .entry(*step)
-                        .or_insert_with(|| Step::started(name, event.at));
+                    let step =
+                        job.steps.entry(*step).or_insert_with(|| Step::started(name, event.at));
                     step.name.clone_from(name);
                     step.conclusion = Some(*conclusion);
                     step.milliseconds = Some(*milliseconds);
@@ -603,25 +564,14 @@ impl View {
                     step.condition.clone_from(condition);
                 }
             }
-            Fact::JobFinished {
-                run,
-                job,
-                conclusion,
-                milliseconds,
-                summary,
-                ..
-            } => {
+            Fact::JobFinished { run, job, conclusion, milliseconds, summary, .. } => {
                 if let Some(job) = self.job(*run, job) {
                     job.conclusion = Some(*conclusion);
                     job.milliseconds = Some(*milliseconds);
                     job.summary.clone_from(summary);
                 }
             }
-            Fact::RunFinished {
-                run,
-                conclusion,
-                milliseconds,
-            } => {
+            Fact::RunFinished { run, conclusion, milliseconds } => {
                 if let Some(run) = self.runs.get_mut(run) {
                     run.conclusion = Some(*conclusion);
                     run.milliseconds = Some(*milliseconds);
@@ -629,12 +579,7 @@ impl View {
                 }
             }
 
-            Fact::FindingsReported {
-                commit,
-                findings,
-                not_checked,
-                ..
-            } => {
+            Fact::FindingsReported { commit, findings, not_checked, .. } => {
                 if let Some(commit) = self.commits.get_mut(commit) {
                     commit.findings = Some(FindingsOfCommit {
                         event: event.id,
@@ -643,13 +588,7 @@ impl View {
                     });
                 }
             }
-            Fact::FindingAllowed {
-                rule,
-                path,
-                line,
-                reason,
-                until,
-            } => {
+            Fact::FindingAllowed { rule, path, line, reason, until } => {
                 self.allowed.push(Allowed {
                     event: event.id,
                     rule: rule.clone(),
@@ -666,10 +605,7 @@ impl View {
             }
             Fact::GateHeld { commit, reasons } => {
                 if let Some(commit) = self.commits.get_mut(commit) {
-                    commit.gate = Gate::Held {
-                        event: event.id,
-                        reasons: reasons.clone(),
-                    };
+                    commit.gate = Gate::Held { event: event.id, reasons: reasons.clone() };
                 }
             }
             Fact::SecretSet { name, scope } => {
@@ -679,14 +615,7 @@ impl View {
                 self.secrets.remove(name);
             }
 
-            Fact::ReleaseCut {
-                release,
-                commit,
-                services,
-                files,
-                bytes,
-                ..
-            } => {
+            Fact::ReleaseCut { release, commit, services, files, bytes, .. } => {
                 if let Some(commit) = self.commits.get_mut(commit) {
                     commit.release = Some(release.clone());
                 }
@@ -764,86 +693,52 @@ impl View {
                     },
                 );
             }
-            Fact::InstanceStarted {
-                instance,
-                service,
-                release,
-                port,
-                pid,
-                ..
-            } => {
-                self.services
-                    .entry(service.clone())
-                    .or_default()
-                    .instances
-                    .insert(
-                        instance.clone(),
-                        Instance {
-                            id: instance.clone(),
-                            release: release.clone(),
-                            started: event.at,
-                            port: *port,
-                            pid: *pid,
-                            is_ready: false,
-                            health: Health::Starting,
-                            evidence: String::new(),
-                            diagnosis: None,
-                            exit: None,
-                        },
-                    );
+            Fact::InstanceStarted { instance, service, release, port, pid, .. } => {
+                self.services.entry(service.clone()).or_default().instances.insert(
+                    instance.clone(),
+                    Instance {
+                        id: instance.clone(),
+                        release: release.clone(),
+                        started: event.at,
+                        port: *port,
+                        pid: *pid,
+                        is_ready: false,
+                        health: Health::Starting,
+                        evidence: String::new(),
+                        diagnosis: None,
+                        exit: None,
+                    },
+                );
             }
-            Fact::InstanceReady {
-                instance, service, ..
-            } => {
+            Fact::InstanceReady { instance, service, .. } => {
                 if let Some(instance) = self.instance(service, instance) {
                     instance.is_ready = true;
                     instance.health = Health::Healthy;
                 }
             }
-            Fact::InstanceFailed {
-                instance,
-                service,
-                release,
-                diagnosis,
-            } => {
+            Fact::InstanceFailed { instance, service, release, diagnosis } => {
                 if let Some(instance) = self.instance(service, instance) {
                     instance.diagnosis = Some(diagnosis.clone());
                 }
-                let moving = self
-                    .services
-                    .get(service)
-                    .and_then(|service| service.deployment);
+                let moving = self.services.get(service).and_then(|service| service.deployment);
                 if let Some(deployment) = moving
                     .and_then(|deployment| self.deployments.get_mut(&deployment))
                     .filter(|deployment| deployment.to == *release)
                 {
-                    deployment
-                        .failures
-                        .push((instance.clone(), diagnosis.clone()));
+                    deployment.failures.push((instance.clone(), diagnosis.clone()));
                 }
                 self.end_instance(service, instance, None);
             }
-            Fact::InstanceExited {
-                instance,
-                service,
-                exit,
-                ..
-            } => {
+            Fact::InstanceExited { instance, service, exit, .. } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.exits += 1;
                 }
                 self.end_instance(service, instance, Some(exit));
             }
-            Fact::InstanceStopped {
-                instance, service, ..
-            } => {
+            Fact::InstanceStopped { instance, service, .. } => {
                 self.end_instance(service, instance, None);
             }
-            Fact::TrafficShifted {
-                service,
-                deployment,
-                weights,
-            } => {
+            Fact::TrafficShifted { service, deployment, weights } => {
                 let service = self.services.entry(service.clone()).or_default();
                 service.weights.clone_from(weights);
                 if let Some(all) = weights.iter().find(|weight| weight.basis_points == 10_000) {
@@ -853,13 +748,7 @@ impl View {
                     deployment.shifts.push((event.at, weights.clone()));
                 }
             }
-            Fact::VerdictReached {
-                deployment,
-                step,
-                verdict,
-                evidence,
-                ..
-            } => {
+            Fact::VerdictReached { deployment, step, verdict, evidence, .. } => {
                 if let Some(deployment) = self.deployments.get_mut(deployment) {
                     deployment.verdicts.push(VerdictOnStep {
                         event: event.id,
@@ -870,34 +759,19 @@ impl View {
                     });
                 }
             }
-            Fact::DeploymentFinished {
-                deployment,
-                service,
-                milliseconds,
-            } => {
+            Fact::DeploymentFinished { deployment, service, milliseconds } => {
                 self.end_deployment(
                     *deployment,
-                    DeploymentEnd::Finished {
-                        event: event.id,
-                        milliseconds: *milliseconds,
-                    },
+                    DeploymentEnd::Finished { event: event.id, milliseconds: *milliseconds },
                 );
-                let to = self
-                    .deployments
-                    .get(deployment)
-                    .map(|deployment| deployment.to.clone());
+                let to = self.deployments.get(deployment).map(|deployment| deployment.to.clone());
                 if let (Some(service), Some(to)) = (self.services.get_mut(service), to) {
                     service.release = Some(to.clone());
                     service.history.retain(|release| *release != to);
                     service.history.push(to);
                 }
             }
-            Fact::DeploymentRolledBack {
-                deployment,
-                reason,
-                affected,
-                ..
-            } => {
+            Fact::DeploymentRolledBack { deployment, reason, affected, .. } => {
                 self.end_deployment(
                     *deployment,
                     DeploymentEnd::RolledBack {
@@ -909,24 +783,13 @@ impl View {
                 );
             }
 
-            Fact::HealthChanged {
-                instance,
-                service,
-                to,
-                evidence,
-                ..
-            } => {
+            Fact::HealthChanged { instance, service, to, evidence, .. } => {
                 if let Some(instance) = self.instance(service, instance) {
                     instance.health = *to;
                     instance.evidence.clone_from(evidence);
                 }
             }
-            Fact::AlertFired {
-                alert,
-                labels,
-                annotations,
-                value,
-            } => {
+            Fact::AlertFired { alert, labels, annotations, value } => {
                 self.alerts.insert(
                     (alert.clone(), labels.clone()),
                     Alert {
@@ -968,21 +831,13 @@ impl View {
                     },
                 );
             }
-            Fact::IncidentUpdated {
-                incident,
-                note,
-                affected,
-            } => {
+            Fact::IncidentUpdated { incident, note, affected } => {
                 if let Some(incident) = self.incidents.get_mut(incident) {
                     incident.notes.push((event.at, note.clone()));
                     incident.affected = *affected;
                 }
             }
-            Fact::IncidentResolved {
-                incident,
-                resolution,
-                affected,
-            } => {
+            Fact::IncidentResolved { incident, resolution, affected } => {
                 if let Some(incident) = self.incidents.get_mut(incident) {
                     incident.resolved = Some((event.at, resolution.clone()));
                     incident.affected = *affected;
@@ -1022,23 +877,17 @@ impl View {
 
     /// Returns the release that was cut last and whose files are there.
     pub fn newest_release(&self) -> Option<(&ReleaseId, &Release)> {
-        self.releases
-            .iter()
-            .rev()
-            .find(|(_, release)| !release.is_removed)
+        self.releases.iter().rev().find(|(_, release)| !release.is_removed)
     }
 
     /// Returns the deployment that moves a service now.
     pub fn deployment_of(&self, service: &ServiceName) -> Option<&Deployment> {
-        self.deployments
-            .get(&self.services.get(service)?.deployment?)
+        self.deployments.get(&self.services.get(service)?.deployment?)
     }
 
     /// Returns incidents that are not over.
     pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
-        self.incidents
-            .values()
-            .filter(|incident| incident.resolved.is_none())
+        self.incidents.values().filter(|incident| incident.resolved.is_none())
     }
 
     /// Returns runs that have not ended.
@@ -1138,10 +987,7 @@ impl Step {
 impl Service {
     /// Returns the release that had all traffic before the present one.
     pub fn previous(&self) -> Option<&ReleaseId> {
-        self.history
-            .iter()
-            .rev()
-            .find(|release| Some(*release) != self.release.as_ref())
+        self.history.iter().rev().find(|release| Some(*release) != self.release.as_ref())
     }
 
     /// Returns the instances of a release that may get traffic.

@@ -8,9 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 fn golden(kind: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(format!("{kind}.json"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{kind}.json"))
 }
 
 fn read(kind: &str) -> Value {
@@ -27,15 +25,8 @@ fn every_kind_reads_what_was_stored_and_stores_it_the_same() {
         let stored = read(kind);
         let fact = Fact::decode(kind, *version, stored.clone());
         assert_eq!(fact.kind(), *kind);
-        assert!(
-            !matches!(fact, Fact::Unknown { .. }),
-            "{kind} is not understood"
-        );
-        assert_eq!(
-            fact.encode(),
-            stored,
-            "{kind} is stored in another form now"
-        );
+        assert!(!matches!(fact, Fact::Unknown { .. }), "{kind} is not understood");
+        assert_eq!(fact.encode(), stored, "{kind} is stored in another form now");
     }
 }
 
@@ -44,10 +35,7 @@ fn a_golden_file_without_a_kind_is_a_kind_that_was_lost() {
     for entry in fs::read_dir(golden("x").parent().unwrap()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let kind = name.trim_end_matches(".json");
-        assert!(
-            Fact::KINDS.iter().any(|(known, _)| *known == kind),
-            "{name} has no kind"
-        );
+        assert!(Fact::KINDS.iter().any(|(known, _)| *known == kind), "{name} has no kind");
     }
 }
 
@@ -61,13 +49,9 @@ fn disturb(value: &mut Value, texts: &[String], numbers: &[u64], turn: &mut usiz
         Value::Number(number) if turn.is_multiple_of(3) && !numbers.is_empty() => {
             *number = numbers[*turn % numbers.len()].into();
         }
-        Value::Array(items) => items
-            .iter_mut()
-            .for_each(|i| disturb(i, texts, numbers, turn)),
+        Value::Array(items) => items.iter_mut().for_each(|i| disturb(i, texts, numbers, turn)),
         Value::Object(fields) => {
-            fields
-                .values_mut()
-                .for_each(|field| disturb(field, texts, numbers, turn));
+            fields.values_mut().for_each(|field| disturb(field, texts, numbers, turn));
         }
         _ => {}
     }
