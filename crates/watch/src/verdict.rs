@@ -14,7 +14,8 @@
 //! when the canary is no worse, so the chance that E *ever* reaches 1/α is at most α (Ville). The
 //! canary is condemned when it does. Requests that went well need no bookkeeping at all.
 //!
-//! Three signals are tested (errors, latency, restarts), so each gets α/3. Services that fail in
+//! Three signals are tested and share α: half for errors, a quarter each for latency and restarts.
+//! Services that fail in
 //! bursts would feign certainty: a weight is therefore raised to the power 1/φ, where φ says how
 //! much more the failures of the past hour varied than independent ones do ([`History`]).
 //!
@@ -83,19 +84,12 @@ pub const PER_CLIENT: u32 = 10;
 impl Outcome {
     /// Returns a request that went well in no time.
     pub fn good() -> Self {
-        Self {
-            failed: false,
-            took: Duration::ZERO,
-            client: None,
-        }
+        Self { failed: false, took: Duration::ZERO, client: None }
     }
 
     /// Returns a request that failed.
     pub fn bad() -> Self {
-        Self {
-            failed: true,
-            ..Self::good()
-        }
+        Self { failed: true, ..Self::good() }
     }
 
     /// Says how long it took.
@@ -119,11 +113,7 @@ pub struct Tally {
 impl Tally {
     /// Returns so many requests of which so many failed, none slow.
     pub fn new(requests: u64, failed: u64) -> Self {
-        Self {
-            requests,
-            failed,
-            slow: 0,
-        }
+        Self { requests, failed, slow: 0 }
     }
 
     fn add(&mut self, other: Tally) {
@@ -173,12 +163,7 @@ pub struct Settings {
 impl Default for Settings {
     /// One false alarm in 1,000 steps, 5 % false comfort, 1 % tolerated, no latency limit.
     fn default() -> Self {
-        Self {
-            false_alarm: 0.001,
-            false_comfort: 0.05,
-            tolerated: 0.01,
-            slow_over: None,
-        }
+        Self { false_alarm: 0.001, false_comfort: 0.05, tolerated: 0.01, slow_over: None }
     }
 }
 

@@ -15,17 +15,10 @@ pub(super) struct Alone {
 impl Alone {
     pub(super) fn new(usual: f64, dispersion: f64) -> Self {
         let usual = usual.clamp(1e-6, 0.9);
-        let mut rates: Vec<f64> = (1..=8)
-            .map(|k| usual * f64::from(1 << k))
-            .filter(|rate| *rate < 0.9)
-            .collect();
+        let mut rates: Vec<f64> =
+            (1..=8).map(|k| usual * f64::from(1 << k)).filter(|rate| *rate < 0.9).collect();
         rates.push(0.999);
-        Self {
-            usual,
-            power: 1.0 / dispersion,
-            logs: vec![0.0; rates.len()],
-            rates,
-        }
+        Self { usual, power: 1.0 / dispersion, logs: vec![0.0; rates.len()], rates }
     }
 
     pub(super) fn observe(&mut self, requests: u64, events: u64) {
@@ -131,11 +124,7 @@ mod tests {
             assert!((upper_rate(0, requests) - exact).abs() < 1e-9, "{requests}");
         }
         // One-sided 99 %: qbeta(0.99, 11, 990).
-        assert!(
-            (upper_rate(10, 1_000) - 0.019_96).abs() < 2e-4,
-            "{}",
-            upper_rate(10, 1_000)
-        );
+        assert!((upper_rate(10, 1_000) - 0.019_96).abs() < 2e-4, "{}", upper_rate(10, 1_000));
         assert!((upper_rate(5, 5) - 1.0).abs() < 1e-12);
         assert!((upper_rate(0, 0) - 1.0).abs() < 1e-12);
     }

@@ -12,8 +12,10 @@ pub struct History {
 
 /// φ of a service of which nothing is known.
 const UNKNOWN: f64 = 4.0;
-/// How many blocks the unknown φ weighs.
+/// How many blocks the unknown φ weighs at first.
 const DOUBT: f64 = 2.0;
+/// From how many blocks on the past speaks for itself.
+const CERTAIN: f64 = 20.0;
 
 impl History {
     /// Returns nothing known.
@@ -46,28 +48,20 @@ impl History {
 
     /// Returns φ: how many times more the events of a block vary than independent ones would.
     ///
-    /// A short past is not trusted alone: 4, which is a rather bursty service, counts as two
+    /// A short past is not trusted alone: 4, which is a rather bursty service, counts as up to two
     /// blocks beside it.
     pub fn dispersion(&self, events: impl Fn(&Tally) -> u64) -> f64 {
         let count = self.blocks.len() as f64;
         let seen = if count < 2.0 {
             1.0
         } else {
-            let counts: Vec<f64> = self
-                .blocks
-                .iter()
-                .map(|block| events(block) as f64)
-                .collect();
+            let counts: Vec<f64> = self.blocks.iter().map(|block| events(block) as f64).collect();
             let mean = counts.iter().sum::<f64>() / count;
             let variance = counts.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / (count - 1.0);
-            if mean > 0.0 {
-                (variance / mean).max(1.0)
-            } else {
-                1.0
-            }
+            if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 }
         };
-        // Many blocks speak for themselves; the doubt then is worth less than one of a hundred.
-        (DOUBT * UNKNOWN + count * seen) / (DOUBT + count)
+        let doubt = DOUBT * (1.0 - count / CERTAIN).max(0.0);
+        (doubt * UNKNOWN + count * seen) / (doubt + count)
     }
 }
 
@@ -85,9 +79,9 @@ mod tests {
     }
 
     #[test]
-    fn a_long_clean_past_is_nearly_certain() {
+    fn a_long_clean_past_is_certain() {
         let clean = History::of_seconds((0..3600).map(|_| Tally::new(10, 0)));
-        assert!(clean.dispersion(failed) < 1.06);
+        assert!((clean.dispersion(failed) - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -114,11 +114,7 @@ impl Judge {
     /// Evidence against the canary is kept, evidence for it as far as it would hide a fault that
     /// only shows under more load is forgotten.
     pub fn shift(&mut self, weight: f64, now: Timestamp) {
-        self.weight = if weight.is_finite() {
-            weight.clamp(0.0, 1.0)
-        } else {
-            0.0
-        };
+        self.weight = if weight.is_finite() { weight.clamp(0.0, 1.0) } else { 0.0 };
         self.step_since = now;
         self.step = Tally::default();
         self.share = Share::default();
@@ -131,16 +127,10 @@ impl Judge {
             past.add(self.baseline);
             let usual = |events: u64, tolerated: f64| {
                 let upper = upper_rate(events, past.requests);
-                if past.requests < 100 {
-                    tolerated
-                } else {
-                    upper.max(tolerated)
-                }
+                if past.requests < 100 { tolerated } else { upper.max(tolerated) }
             };
-            let (errors, slow) = (
-                usual(past.failed, self.settings.tolerated),
-                usual(past.slow, SLOW_TOLERATED),
-            );
+            let (errors, slow) =
+                (usual(past.failed, self.settings.tolerated), usual(past.slow, SLOW_TOLERATED));
             self.errors.alone = Some(Alone::new(errors, self.errors.dispersion));
             self.slow.alone = Some(Alone::new(slow, self.slow.dispersion));
         }
@@ -156,25 +146,11 @@ impl Judge {
             *seen += 1;
             failed = *seen <= PER_CLIENT;
         }
-        let slow = !outcome.failed
-            && self
-                .settings
-                .slow_over
-                .is_some_and(|limit| outcome.took > limit);
-        let counted = Tally {
-            requests: 1,
-            failed: u64::from(outcome.failed),
-            slow: u64::from(slow),
-        };
-        self.count(
-            arm,
-            counted,
-            Tally {
-                failed: u64::from(failed),
-                ..counted
-            },
-            at,
-        );
+        let slow =
+            !outcome.failed && self.settings.slow_over.is_some_and(|limit| outcome.took > limit);
+        let counted =
+            Tally { requests: 1, failed: u64::from(outcome.failed), slow: u64::from(slow) };
+        self.count(arm, counted, Tally { failed: u64::from(failed), ..counted }, at);
     }
 
     /// Hears of many requests of one second at once.
@@ -210,16 +186,8 @@ impl Judge {
             self.clients.clear();
         }
         let (canary, baseline) = (Tally::default(), Tally::default());
-        self.recent.push_back(Second {
-            at: second,
-            canary,
-            baseline,
-        });
-        while self
-            .recent
-            .front()
-            .is_some_and(|old| old.at <= second - HARD_FAIL_AT_MOST)
-        {
+        self.recent.push_back(Second { at: second, canary, baseline });
+        while self.recent.front().is_some_and(|old| old.at <= second - HARD_FAIL_AT_MOST) {
             self.recent.pop_front();
         }
     }
@@ -270,15 +238,17 @@ impl Judge {
         let trusted = self.share.canary as f64 + self.weight * TRUST;
         let measured = trusted / (self.share.all as f64 + TRUST);
         let sensible = |share: f64| share.clamp(1e-4, 0.999);
-        (
-            sensible(self.weight.max(measured)),
-            sensible(self.weight.min(measured)),
-        )
+        (sensible(self.weight.max(measured)), sensible(self.weight.min(measured)))
     }
 
-    /// The E-value that condemns: three signals share the chance of a false alarm.
-    fn limit(&self) -> f64 {
-        (3.0 / self.settings.false_alarm).ln()
+    /// The E-value that condemns, as a logarithm. The signals share the chance of a false alarm;
+    /// half of it goes to errors, which hurt most and must be found first.
+    fn limit(&self, signal: Signal) -> f64 {
+        let share = match signal {
+            Signal::Errors => 0.5,
+            Signal::Latency | Signal::Restarts => 0.25,
+        };
+        -(self.settings.false_alarm * share).ln()
     }
 
     fn comparison(&self, signal: Signal) -> &Comparison {
@@ -292,12 +262,8 @@ impl Judge {
     /// Condemns when the evidence suffices; what was once enough stays enough.
     fn judge(&mut self, signal: Signal) {
         let comparison = self.comparison(signal);
-        let lane = if comparison.alone.is_some() {
-            Lane::Alone
-        } else {
-            Lane::Compared
-        };
-        if self.condemned.is_none() && comparison.log_odds() >= self.limit() {
+        let lane = if comparison.alone.is_some() { Lane::Alone } else { Lane::Compared };
+        if self.condemned.is_none() && comparison.log_odds() >= self.limit(signal) {
             let mut evidence = self.evidence(signal, lane);
             evidence.words = words::worse(&evidence, self.restarted, self.usual(signal));
             self.condemned = Some(evidence);
@@ -305,10 +271,7 @@ impl Judge {
     }
 
     fn usual(&self, signal: Signal) -> f64 {
-        self.comparison(signal)
-            .alone
-            .as_ref()
-            .map_or(0.0, |alone| alone.usual)
+        self.comparison(signal).alone.as_ref().map_or(0.0, |alone| alone.usual)
     }
 
     fn judge_hard_fail(&mut self) {
@@ -360,15 +323,9 @@ impl Judge {
     /// Returns the answer as of now. "Worse" stays, whatever comes after it.
     pub fn verdict(&self, now: Timestamp) -> Verdict {
         if let Some(evidence) = &self.condemned {
-            return Verdict::Worse {
-                evidence: evidence.clone(),
-            };
+            return Verdict::Worse { evidence: evidence.clone() };
         }
-        let lane = if self.is_alone() {
-            Lane::Alone
-        } else {
-            Lane::Compared
-        };
+        let lane = if self.is_alone() { Lane::Alone } else { Lane::Compared };
         let mut evidence = self.evidence(Signal::Errors, lane);
         evidence.until = self.until.max(now);
         let comfort = -self.settings.false_comfort.ln();
@@ -381,19 +338,12 @@ impl Judge {
         if fails_no_more {
             evidence.signal = Signal::Latency;
         }
-        let open = if fails_no_more {
-            &self.slow
-        } else {
-            &self.errors
-        };
+        let open = if fails_no_more { &self.slow } else { &self.errors };
         let missing = open.requests_missing(comfort);
         let rate = self.step.requests as f64 / self.step_for(now).as_secs_f64().max(1.0);
         evidence.words = words::not_enough(&evidence);
         let would_help = words::would_help(missing, rate, self.weight);
-        Verdict::NotEnough {
-            evidence,
-            would_help,
-        }
+        Verdict::NotEnough { evidence, would_help }
     }
 
     /// Returns for how long the present step has lasted.
@@ -423,12 +373,9 @@ impl Judge {
     pub fn recorded(&self, now: Timestamp) -> (journal::Verdict, journal::Evidence) {
         let verdict = self.verdict(now);
         let evidence = verdict.evidence();
-        let after = self
-            .first_failed
-            .filter(|_| verdict.is_worse())
-            .map(|first| {
-                u64::try_from(evidence.until.duration_since(first).as_millis()).unwrap_or_default()
-            });
+        let after = self.first_failed.filter(|_| verdict.is_worse()).map(|first| {
+            u64::try_from(evidence.until.duration_since(first).as_millis()).unwrap_or_default()
+        });
         let recorded = journal::Evidence {
             summary: match &verdict {
                 Verdict::NotEnough { would_help, .. } => {
@@ -520,19 +467,13 @@ impl Comparison {
     }
 
     fn log_odds(&self) -> f64 {
-        self.alone
-            .as_ref()
-            .map_or_else(|| log_mean_exp(&self.worse), Alone::log_odds)
+        self.alone.as_ref().map_or_else(|| log_mean_exp(&self.worse), Alone::log_odds)
     }
 
     /// The smallest ratio that the canary is known to stay below.
     fn ratio_below(&self, risk: f64) -> Option<f64> {
         let refuted = |logs: &[f64; PARTS.len()]| log_mean_exp(logs) >= -risk.ln();
-        BOUNDS
-            .iter()
-            .zip(&self.better)
-            .find(|(_, logs)| refuted(logs))
-            .map(|(bound, _)| *bound)
+        BOUNDS.iter().zip(&self.better).find(|(_, logs)| refuted(logs)).map(|(bound, _)| *bound)
     }
 
     fn is_no_worse(&self, comfort: f64) -> bool {

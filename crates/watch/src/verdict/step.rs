@@ -81,25 +81,17 @@ impl StepPolicy {
         let enough = requests >= self.at_least_requests;
         let over = passed >= self.at_most.max(self.at_least);
         match judge.verdict(now) {
-            Verdict::Worse { evidence } => NextStep::RollBack {
-                because: evidence.words,
-            },
+            Verdict::Worse { evidence } => NextStep::RollBack { because: evidence.words },
             Verdict::NotWorse { evidence } if enough && passed >= self.at_least => {
-                NextStep::Promote {
-                    proven: true,
-                    because: evidence.words,
-                }
+                NextStep::Promote { proven: true, because: evidence.words }
             }
             _ if !over => {
                 let left = self.at_most.max(self.at_least).saturating_sub(passed);
-                NextStep::Stay {
-                    until: now.saturating_add(left).unwrap_or(Timestamp::MAX),
-                }
+                NextStep::Stay { until: now.saturating_add(left).unwrap_or(Timestamp::MAX) }
             }
-            Verdict::NotWorse { evidence } => NextStep::Promote {
-                proven: true,
-                because: evidence.words,
-            },
+            Verdict::NotWorse { evidence } => {
+                NextStep::Promote { proven: true, because: evidence.words }
+            }
             Verdict::NotEnough { evidence, .. } if enough => NextStep::Promote {
                 proven: false,
                 because: format!(
@@ -109,14 +101,8 @@ impl StepPolicy {
                     evidence.words
                 ),
             },
-            Verdict::NotEnough {
-                evidence,
-                would_help,
-            } => match self.when_unsure {
-                WhenUnsure::Hold => NextStep::Hold {
-                    because: evidence.words,
-                    would_help,
-                },
+            Verdict::NotEnough { evidence, would_help } => match self.when_unsure {
+                WhenUnsure::Hold => NextStep::Hold { because: evidence.words, would_help },
                 WhenUnsure::Continue => NextStep::Promote {
                     proven: false,
                     because: format!(

@@ -33,14 +33,9 @@ pub(super) fn worse(evidence: &Evidence, restarted: [u64; 2], usual: f64) -> Str
 }
 
 pub(super) fn hard_fail(evidence: &Evidence, alone: bool) -> String {
-    let Tally {
-        requests, failed, ..
-    } = evidence.baseline;
-    let (other, when) = if alone {
-        ("before it", "")
-    } else {
-        ("to the old one", " at the same time")
-    };
+    let Tally { requests, failed, .. } = evidence.baseline;
+    let (other, when) =
+        if alone { ("before it", "") } else { ("to the old one", " at the same time") };
     format!(
         "{} of the last {} requests to the new release failed, and {failed} of {requests} {other}{when}",
         evidence.canary.failed, evidence.canary.requests,
@@ -51,15 +46,9 @@ pub(super) fn not_worse(evidence: &Evidence, tolerated: f64) -> String {
     let counts = counts(evidence);
     match evidence.ratio_below {
         Some(ratio) if ratio <= 2.0 => {
-            format!(
-                "{counts}: it fails less than {} times as often",
-                times(ratio)
-            )
+            format!("{counts}: it fails less than {} times as often", times(ratio))
         }
-        _ => format!(
-            "{counts}: it fails less than the {} that is tolerated",
-            percent(tolerated)
-        ),
+        _ => format!("{counts}: it fails less than the {} that is tolerated", percent(tolerated)),
     }
 }
 
@@ -72,18 +61,10 @@ pub(super) fn not_enough(evidence: &Evidence) -> String {
 }
 
 fn counts(evidence: &Evidence) -> String {
-    let Evidence {
-        signal,
-        canary,
-        baseline,
-        ..
-    } = evidence;
+    let Evidence { signal, canary, baseline, .. } = evidence;
     let (own, verb) = (events(*signal, *canary), verb(*signal));
     match evidence.lane {
-        Lane::Alone => format!(
-            "{own} of {} requests to the release {verb}",
-            canary.requests
-        ),
+        Lane::Alone => format!("{own} of {} requests to the release {verb}", canary.requests),
         _ => format!(
             "{own} of {} requests to the new release {verb}, and {} of {} to the old one",
             canary.requests,
@@ -95,19 +76,13 @@ fn counts(evidence: &Evidence) -> String {
 
 /// What would make an answer possible: more requests, and how long that takes at this rate.
 pub(super) fn would_help(missing: u64, per_second: f64, weight: f64) -> String {
-    let share = if weight < 0.5 {
-        ", or a larger share of the traffic"
-    } else {
-        ""
-    };
+    let share = if weight < 0.5 { ", or a larger share of the traffic" } else { "" };
     if per_second <= 0.0 {
         return format!(
-            "about {missing} good requests to the new release would tell; it gets none now{share}"
+            "about {missing} good requests to the new release would tell, but it gets none"
         );
     }
-    let wait = duration(Duration::from_secs_f64(
-        (missing as f64 / per_second).min(1e9),
-    ));
+    let wait = duration(Duration::from_secs_f64((missing as f64 / per_second).min(1e9)));
     format!(
         "about {missing} more good requests to the new release would tell, {wait} at this rate{share}"
     )
@@ -138,11 +113,8 @@ pub(super) fn percent(share: f64) -> String {
         2
     };
     let text = format!("{percent:.digits$}");
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text} %")
 }
 
