@@ -452,6 +452,9 @@ facts! {
         monitor_ms: u64,
         /// Whether a verdict of worse rolls back by itself.
         automatic: bool,
+        /// Whether a step waits for people when there was not enough traffic to tell.
+        #[serde(default)]
+        hold_when_unsure: bool,
         /// Whether somebody asked to go back, so that this deployment is itself a roll-back.
         #[serde(default)]
         is_rollback: bool,

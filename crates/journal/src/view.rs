@@ -315,6 +315,8 @@ pub struct Deployment {
     pub monitor_ms: u64,
     /// Whether a verdict of worse rolls back by itself.
     pub automatic: bool,
+    /// Whether a step waits for people when there was not enough traffic to tell.
+    pub hold_when_unsure: bool,
     /// Whether somebody asked to go back.
     pub is_rollback: bool,
     /// Every split of traffic it made, with its time.
@@ -664,6 +666,7 @@ impl View {
                 replicas,
                 monitor_ms,
                 automatic,
+                hold_when_unsure,
                 is_rollback,
             } => {
                 let entry = self.services.entry(service.clone()).or_default();
@@ -683,6 +686,7 @@ impl View {
                         replicas: *replicas,
                         monitor_ms: *monitor_ms,
                         automatic: *automatic,
+                        hold_when_unsure: *hold_when_unsure,
                         is_rollback: *is_rollback,
                         shifts: Vec::new(),
                         verdicts: Vec::new(),
