@@ -121,18 +121,12 @@ pub struct Place {
 impl Place {
     /// The file as a whole.
     pub fn file(path: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            span: None,
-        }
+        Self { path: path.into(), span: None }
     }
 
     /// A part of a file.
     pub fn at(path: impl Into<String>, span: Span) -> Self {
-        Self {
-            path: path.into(),
-            span: Some(span),
-        }
+        Self { path: path.into(), span: Some(span) }
     }
 }
 

@@ -12,6 +12,7 @@ mod read;
 
 pub mod core_schema;
 
+pub(crate) use expect::listed;
 pub use expect::{Findings, did_you_mean};
 pub use layout::Layout;
 pub use line_index::LineIndex;
@@ -114,9 +115,7 @@ impl Node {
     /// The key node and the value of `key`, if this is a mapping that has it.
     pub fn entry(&self, key: &str) -> Option<(&Node, &Node)> {
         let entries = self.as_mapping()?;
-        let (key, value) = entries
-            .iter()
-            .find(|(name, _)| name.as_str() == Some(key))?;
+        let (key, value) = entries.iter().find(|(name, _)| name.as_str() == Some(key))?;
         Some((key, value))
     }
 
@@ -145,10 +144,9 @@ impl Node {
         1 + match &self.value {
             Value::Scalar(_) => 0,
             Value::Sequence(items) => items.iter().map(Node::size).sum(),
-            Value::Mapping(entries) => entries
-                .iter()
-                .map(|(key, value)| key.size() + value.size())
-                .sum(),
+            Value::Mapping(entries) => {
+                entries.iter().map(|(key, value)| key.size() + value.size()).sum()
+            }
         }
     }
 
@@ -157,11 +155,9 @@ impl Node {
         1 + match &self.value {
             Value::Scalar(_) => 0,
             Value::Sequence(items) => items.iter().map(Node::depth).max().unwrap_or(0),
-            Value::Mapping(entries) => entries
-                .iter()
-                .map(|(key, value)| key.depth().max(value.depth()))
-                .max()
-                .unwrap_or(0),
+            Value::Mapping(entries) => {
+                entries.iter().map(|(key, value)| key.depth().max(value.depth())).max().unwrap_or(0)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Template, Trigger};
+use super::{Site, Template, Trigger};
 use crate::Span;
 use crate::yaml::Node;
 
@@ -64,14 +64,15 @@ pub struct Workflow {
     pub concurrency: Option<Concurrency>,
     /// `jobs`, in the order written.
     pub jobs: Vec<Job>,
+    /// Every place that holds an expression, with what it may use there.
+    #[serde(skip)]
+    pub expressions: Vec<Site>,
 }
 
 impl Workflow {
     /// The job of this id; ids ignore case.
     pub fn job(&self, id: &str) -> Option<&Job> {
-        self.jobs
-            .iter()
-            .find(|job| job.id.value.eq_ignore_ascii_case(id))
+        self.jobs.iter().find(|job| job.id.value.eq_ignore_ascii_case(id))
     }
 
     /// The trigger for an event.
@@ -107,10 +108,7 @@ impl Entries {
 
     /// The value written for a key, ignoring case.
     pub fn get(&self, key: &str) -> Option<&Template> {
-        let entry = self
-            .written()
-            .iter()
-            .find(|entry| entry.key.text.eq_ignore_ascii_case(key))?;
+        let entry = self.written().iter().find(|entry| entry.key.text.eq_ignore_ascii_case(key))?;
         Some(&entry.value)
     }
 

@@ -7,23 +7,14 @@ pub(super) fn text(number: f64) -> String {
         return "NaN".to_owned();
     }
     if number.is_infinite() {
-        return if number > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        }
-        .to_owned();
+        return if number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
     }
     if number == 0.0 {
         return "0".to_owned();
     }
     let scientific = format!("{number:.14e}");
-    let (mantissa, exponent) = scientific
-        .split_once('e')
-        .expect("`e` formatting writes an `e`");
-    let exponent: i32 = exponent
-        .parse()
-        .expect("`e` formatting ends in a whole number");
+    let (mantissa, exponent) = scientific.split_once('e').expect("`e` formatting writes an `e`");
+    let exponent: i32 = exponent.parse().expect("`e` formatting ends in a whole number");
     let sign = if number < 0.0 { "-" } else { "" };
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let digits = digits.trim_end_matches('0');
@@ -31,10 +22,7 @@ pub(super) fn text(number: f64) -> String {
         let (first, rest) = digits.split_at(1);
         let point = if rest.is_empty() { "" } else { "." };
         let direction = if exponent < 0 { '-' } else { '+' };
-        return format!(
-            "{sign}{first}{point}{rest}E{direction}{:02}",
-            exponent.abs()
-        );
+        return format!("{sign}{first}{point}{rest}E{direction}{:02}", exponent.abs());
     }
     if exponent < 0 {
         let zeros = "0".repeat((-exponent - 1) as usize);

@@ -117,9 +117,7 @@ impl Template {
                 parts.push(self.literal_part(at..open));
             }
             let Some(close) = closing_braces(&self.text, open + 3) else {
-                return Err(Unclosed {
-                    span: self.span_of(open..open + 3),
-                });
+                return Err(Unclosed { span: self.span_of(open..open + 3) });
             };
             let inner = &self.text[open + 3..close];
             let start = open + 3 + (inner.len() - inner.trim_start().len());
@@ -152,10 +150,7 @@ impl Template {
     }
 
     fn literal_part(&self, range: Range<usize>) -> Part<'_> {
-        Part::Text {
-            text: &self.text[range.clone()],
-            span: self.span_of(range),
-        }
+        Part::Text { text: &self.text[range.clone()], span: self.span_of(range) }
     }
 }
 

@@ -52,31 +52,16 @@ pub fn resolve(node: &Node) -> Result<Typed<'_>, Mistyped> {
     };
     let text = scalar.text.as_str();
     let plain = scalar.style == Style::Plain;
-    let misfit = |kind| Mistyped::Misfit {
-        text: text.to_owned(),
-        kind,
-    };
+    let misfit = |kind| Mistyped::Misfit { text: text.to_owned(), kind };
     let Some(tag) = node.tag.as_deref() else {
-        return if plain {
-            untagged(text)
-        } else {
-            Ok(Typed::Text(text))
-        };
+        return if plain { untagged(text) } else { Ok(Typed::Text(text)) };
     };
     // `!` alone says: take it as it stands, a text.
-    let kind = if tag == "!" {
-        "str"
-    } else {
-        tag.strip_prefix(CORE).unwrap_or(tag)
-    };
+    let kind = if tag == "!" { "str" } else { tag.strip_prefix(CORE).unwrap_or(tag) };
     match kind {
         "str" => Ok(Typed::Text(text)),
-        "bool" if plain => boolean(text)
-            .map(Typed::Boolean)
-            .ok_or(misfit("true or false")),
-        "int" if plain => Ok(Typed::Integer(
-            integer(text)?.ok_or(misfit("a whole number"))?,
-        )),
+        "bool" if plain => boolean(text).map(Typed::Boolean).ok_or(misfit("true or false")),
+        "int" if plain => Ok(Typed::Integer(integer(text)?.ok_or(misfit("a whole number"))?)),
         "float" if plain => float(text).map(Typed::Float).ok_or(misfit("a number")),
         "null" if plain && is_null(text) => Ok(Typed::Null),
         "null" if plain => Err(misfit("nothing")),
@@ -155,9 +140,7 @@ fn float(text: &str) -> Option<f64> {
         let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
         !exponent.is_empty() && digits(exponent)
     });
-    (mantissa_fits && exponent_fits)
-        .then(|| text.parse().ok())
-        .flatten()
+    (mantissa_fits && exponent_fits).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -203,10 +186,7 @@ mod tests {
             ("!!str 12", "Text(\"12\")"),
             ("!!int '12'", "`12` is not written without quotes"),
             ("!!bool test", "`test` is not true or false"),
-            (
-                "!!timestamp 2022-10-26",
-                "the tag `tag:yaml.org,2002:timestamp` has no meaning here",
-            ),
+            ("!!timestamp 2022-10-26", "the tag `tag:yaml.org,2002:timestamp` has no meaning here"),
         ] {
             assert_eq!(typed(text), expected, "{text}");
         }

@@ -13,10 +13,7 @@ pub struct Findings {
 impl Findings {
     /// Starts an empty list for the file at `path`.
     pub fn new(path: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            list: Vec::new(),
-        }
+        Self { path: path.into(), list: Vec::new() }
     }
 
     /// The path of the file.
@@ -51,26 +48,14 @@ impl Findings {
 
     /// Adds an error and returns it, so that a label or help can be set.
     pub fn error(&mut self, rule: &str, message: impl Into<String>, span: Span) -> &mut Finding {
-        self.list.push(Finding::error(
-            rule,
-            message,
-            Place::at(self.path.clone(), span),
-        ));
-        self.list
-            .last_mut()
-            .expect("it was pushed on the line above")
+        self.list.push(Finding::error(rule, message, Place::at(self.path.clone(), span)));
+        self.list.last_mut().expect("it was pushed on the line above")
     }
 
     /// Adds a warning and returns it, so that a label or help can be set.
     pub fn warning(&mut self, rule: &str, message: impl Into<String>, span: Span) -> &mut Finding {
-        self.list.push(Finding::warning(
-            rule,
-            message,
-            Place::at(self.path.clone(), span),
-        ));
-        self.list
-            .last_mut()
-            .expect("it was pushed on the line above")
+        self.list.push(Finding::warning(rule, message, Place::at(self.path.clone(), span)));
+        self.list.last_mut().expect("it was pushed on the line above")
     }
 
     /// Says that `key` is none of `known`, and which of them was perhaps meant.
@@ -80,33 +65,20 @@ impl Findings {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the keys are {}", listed(known)),
         };
-        let finding = self.error(
-            "unknown-key",
-            format!("`{name}` is not a key here"),
-            key.span,
-        );
+        let finding = self.error("unknown-key", format!("`{name}` is not a key here"), key.span);
         finding.help = Some(help);
     }
 
     /// Returns the findings in the order of the file.
     pub fn into_sorted(mut self) -> Vec<Finding> {
-        self.list.sort_by(|a, b| {
-            a.place
-                .span
-                .map(|s| s.start)
-                .cmp(&b.place.span.map(|s| s.start))
-        });
+        self.list.sort_by(|a, b| a.place.span.map(|s| s.start).cmp(&b.place.span.map(|s| s.start)));
         self.list
     }
 
     fn wrong_type(&mut self, node: &Node, wanted: &str) {
         let kind = node.kind();
-        self.error(
-            "wrong-type",
-            format!("expected {wanted}, found {kind}"),
-            node.span,
-        )
-        .label = Some(format!("this is {kind}"));
+        self.error("wrong-type", format!("expected {wanted}, found {kind}"), node.span).label =
+            Some(format!("this is {kind}"));
     }
 }
 
@@ -117,10 +89,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     known
         .into_iter()
         .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&lowered, &candidate.to_lowercase()),
-                candidate,
-            )
+            (strsim::damerau_levenshtein(&lowered, &candidate.to_lowercase()), candidate)
         })
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)

@@ -16,25 +16,16 @@ pub struct Layout {
 impl Layout {
     /// A text that stands in one piece from `start`.
     pub fn straight(start: Position) -> Self {
-        Self {
-            stretches: vec![(0, start)],
-        }
+        Self { stretches: vec![(0, start)] }
     }
 
     /// Returns the position of a byte of the text.
     pub fn position(&self, text: &str, offset: usize) -> Position {
-        let stretch = self
-            .stretches
-            .partition_point(|(begins, _)| *begins <= offset);
+        let stretch = self.stretches.partition_point(|(begins, _)| *begins <= offset);
         let Some(&(begins, at)) = stretch.checked_sub(1).and_then(|i| self.stretches.get(i)) else {
-            return self
-                .stretches
-                .first()
-                .map_or(Position::new(1, 1), |(_, at)| *at);
+            return self.stretches.first().map_or(Position::new(1, 1), |(_, at)| *at);
         };
-        let within = text
-            .get(begins..offset)
-            .map_or(0, |text| text.chars().count());
+        let within = text.get(begins..offset).map_or(0, |text| text.chars().count());
         Position::new(at.line, at.column + within as u32)
     }
 
@@ -42,10 +33,7 @@ impl Layout {
     /// that a part never reaches over a quote or a line break it does not include.
     pub fn span(&self, text: &str, part: std::ops::Range<usize>) -> Span {
         let start = self.position(text, part.start);
-        let Some(last) = text
-            .get(part.clone())
-            .and_then(|part| part.chars().next_back())
-        else {
+        let Some(last) = text.get(part.clone()).and_then(|part| part.chars().next_back()) else {
             return Span::new(start, start);
         };
         let end = self.position(text, part.end - last.len_utf8());
@@ -73,10 +61,7 @@ impl Layout {
             }
         };
         let start = lines.position(source, range.start + content.min(raw.len()));
-        if raw
-            .get(content..)
-            .is_some_and(|rest| rest.starts_with(text))
-            && style != Style::Plain
+        if raw.get(content..).is_some_and(|rest| rest.starts_with(text)) && style != Style::Plain
             || raw == text
         {
             let single_line = !text.contains('\n');
@@ -96,19 +81,13 @@ impl Layout {
         if walk.stretches.first().is_none_or(|(begins, _)| *begins > 0) {
             // Leading white space of the text stands just before its first character.
             let at = walk.stretches.first().map_or(start, |(begins, at)| {
-                let back = text[..*begins]
-                    .chars()
-                    .rev()
-                    .take_while(|c| *c != '\n')
-                    .count();
+                let back = text[..*begins].chars().rev().take_while(|c| *c != '\n').count();
                 let column = at.column.saturating_sub(back as u32).max(1);
                 Position::new(at.line, column)
             });
             walk.stretches.insert(0, (0, at));
         }
-        Self {
-            stretches: walk.stretches,
-        }
+        Self { stretches: walk.stretches }
     }
 }
 
@@ -151,10 +130,7 @@ impl Walk<'_> {
     /// Moves the text over its next character that is not white space and notes where it stands.
     fn matched(&mut self, here: Position, one_wide: bool) -> bool {
         let rest = &self.text[self.text_at..];
-        let skipped = rest.len()
-            - rest
-                .trim_start_matches(|c: char| c.is_ascii_whitespace())
-                .len();
+        let skipped = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_whitespace()).len();
         let Some(character) = rest[skipped..].chars().next() else {
             return false;
         };
@@ -206,11 +182,7 @@ impl Walk<'_> {
             // Vertical tab and form feed: only the latter is ASCII white space to Rust.
             'f' => return Some(' '),
             other => {
-                return Some(if other.is_ascii_whitespace() {
-                    ' '
-                } else {
-                    'x'
-                });
+                return Some(if other.is_ascii_whitespace() { ' ' } else { 'x' });
             }
         };
         let mut code = 0;

@@ -22,10 +22,7 @@ impl LineIndex {
                 starts.push(at + 1);
             }
         }
-        Self {
-            starts,
-            length: bytes.len(),
-        }
+        Self { starts, length: bytes.len() }
     }
 
     /// How many lines the text has; an empty text has one.
@@ -48,10 +45,7 @@ impl LineIndex {
         };
         let start = self.starts[position.line as usize - 1];
         let column = position.column.saturating_sub(1) as usize;
-        let within = line
-            .char_indices()
-            .nth(column)
-            .map_or(line.len(), |(at, _)| at);
+        let within = line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
         start + within
     }
 
@@ -84,18 +78,9 @@ mod tests {
         assert_eq!(index.lines(), 4);
         assert_eq!(index.line(text, 2), Some("bé"));
         assert_eq!(index.line(text, 5), None);
-        assert_eq!(
-            index.position(text, text.find('d').unwrap()),
-            Position::new(4, 1)
-        );
-        assert_eq!(
-            index.offset(text, Position::new(2, 2)),
-            text.find('é').unwrap()
-        );
-        assert_eq!(
-            index.offset(text, Position::new(2, 99)),
-            text.find('\r').unwrap()
-        );
+        assert_eq!(index.position(text, text.find('d').unwrap()), Position::new(4, 1));
+        assert_eq!(index.offset(text, Position::new(2, 2)), text.find('é').unwrap());
+        assert_eq!(index.offset(text, Position::new(2, 99)), text.find('\r').unwrap());
     }
 
     proptest::proptest! {

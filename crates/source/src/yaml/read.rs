@@ -21,6 +21,8 @@ pub struct Options {
     pub duplicate_keys: DuplicateKeys,
     /// Whether `<<: *base` puts the entries of another mapping here.
     pub merge_keys: bool,
+    /// Whether a comment may follow a bracket without a blank: `[a]# like this`.
+    pub glued_comments: bool,
 }
 
 impl Default for Options {
@@ -31,6 +33,7 @@ impl Default for Options {
             max_nodes: 50_000,
             duplicate_keys: DuplicateKeys::Refuse,
             merge_keys: false,
+            glued_comments: false,
         }
     }
 }
@@ -66,13 +69,9 @@ pub fn read(path: &str, text: &str, options: &Options) -> (Option<Node>, Vec<Fin
     if let Some(second) = documents.get(1) {
         let place = Place::at(path, one_wide(second.span.start));
         findings.push(
-            Finding::error(
-                "several-documents",
-                "the file holds more than one document",
-                place,
-            )
-            .label("the second begins here")
-            .help("remove the `---` line, or put the second document in a file of its own"),
+            Finding::error("several-documents", "the file holds more than one document", place)
+                .label("the second begins here")
+                .help("remove the `---` line, or put the second document in a file of its own"),
         );
         documents.truncate(1);
     }
@@ -88,33 +87,42 @@ pub fn read_all(path: &str, text: &str, options: &Options) -> (Vec<Node>, Vec<Fi
             text.len(),
             options.max_bytes
         );
-        return (
-            Vec::new(),
-            vec![Finding::error("file-too-large", message, Place::file(path))],
-        );
+        return (Vec::new(), vec![Finding::error("file-too-large", message, Place::file(path))]);
     }
-    let lines = LineIndex::new(text);
     // The parser takes a NUL for the end of the text and would leave out the rest in silence.
     if let Some(at) = memchr::memchr(0, text.as_bytes()) {
-        let place = Place::at(path, one_wide(lines.position(text, at)));
+        let place = Place::at(path, one_wide(LineIndex::new(text).position(text, at)));
         let finding = Finding::error("yaml-syntax", "the file holds a NUL character", place)
             .help("remove the character; perhaps the file is not text");
         return (Vec::new(), vec![finding]);
     }
-    let mut builder = Builder {
-        path,
-        text,
-        lines,
-        options,
-        findings: Vec::new(),
-        documents: Vec::new(),
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        nodes: 0,
-    };
-    builder.run();
-    (builder.documents, builder.findings)
+    let mut text = Cow::Borrowed(text);
+    let mut mendings = if options.glued_comments { MOST_MENDINGS } else { 0 };
+    loop {
+        let mut builder = Builder {
+            path,
+            text: &text,
+            lines: LineIndex::new(&text),
+            options,
+            findings: Vec::new(),
+            documents: Vec::new(),
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            glued_comment: None,
+        };
+        builder.run();
+        let glued_comment = builder.glued_comment.filter(|_| mendings > 0);
+        let outcome = (builder.documents, builder.findings);
+        let Some(at) = glued_comment else { return outcome };
+        // A blank before the `#` moves nothing but the comment.
+        text.to_mut().insert(at, ' ');
+        mendings -= 1;
+    }
 }
+
+/// How many glued comments are set apart; each costs reading the text once more.
+const MOST_MENDINGS: usize = 20;
 
 fn one_wide(start: Position) -> Span {
     Span::new(start, Position::new(start.line, start.column + 1))
@@ -135,6 +143,8 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// The byte of a `#` that follows a bracket without a blank.
+    glued_comment: Option<usize>,
 }
 
 /// A list or mapping whose end has not come yet.
@@ -147,10 +157,7 @@ struct Open {
 
 enum Content {
     Sequence(Vec<Node>),
-    Mapping {
-        entries: Vec<(Node, Node)>,
-        key: Option<Node>,
-    },
+    Mapping { entries: Vec<(Node, Node)>, key: Option<Node> },
 }
 
 /// Something after which reading on makes no sense; its finding has been noted.
@@ -192,10 +199,7 @@ impl Builder<'_> {
                 self.begin(start, anchor, tag, Content::Sequence(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
-                let content = Content::Mapping {
-                    entries: Vec::new(),
-                    key: None,
-                };
+                let content = Content::Mapping { entries: Vec::new(), key: None };
                 self.begin(start, anchor, tag, content)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
@@ -217,18 +221,25 @@ impl Builder<'_> {
             ScalarStyle::Folded => Style::Folded,
         };
         let text = text.into_owned();
-        let span = Span::new(position(span.start), position(span.end));
+        let mut span = Span::new(position(span.start), position(span.end));
+        if style == Style::Plain && text.is_empty() {
+            span = self.after_indicator(span.start);
+        }
         let layout = Layout::find(self.text, &self.lines, span, &text, style);
         Node {
             span,
             tag: tag.map(tag_text),
             alias: None,
-            value: Value::Scalar(Scalar {
-                text,
-                style,
-                layout,
-            }),
+            value: Value::Scalar(Scalar { text, style, layout }),
         }
+    }
+
+    /// Where nothing stands: just behind the `:`, `-` or `?` that announced something.
+    fn after_indicator(&self, at: Position) -> Span {
+        let byte = self.lines.offset(self.text, at);
+        let indicator = self.text[byte..].starts_with([':', '-', '?']);
+        let at = Position::new(at.line, at.column + u32::from(indicator));
+        Span::new(at, at)
     }
 
     fn begin(
@@ -241,12 +252,7 @@ impl Builder<'_> {
         if self.open.len() >= self.options.max_depth {
             return Err(self.too_deep(start));
         }
-        self.open.push(Open {
-            start,
-            tag: tag.as_deref().map(tag_text),
-            anchor,
-            content,
-        });
+        self.open.push(Open { start, tag: tag.as_deref().map(tag_text), anchor, content });
         Ok(())
     }
 
@@ -267,12 +273,7 @@ impl Builder<'_> {
         // A block ends where its last child does; only a flow collection has an end of its own.
         let closed = (!span.is_empty()).then(|| position(span.end));
         let end = closed.or(last).unwrap_or(open.start).max(open.start);
-        let node = Node {
-            span: Span::new(open.start, end),
-            tag: open.tag,
-            alias: None,
-            value,
-        };
+        let node = Node { span: Span::new(open.start, end), tag: open.tag, alias: None, value };
         self.add(node, open.anchor)
     }
 
@@ -280,12 +281,8 @@ impl Builder<'_> {
         let Some(target) = self.anchors.get(&anchor) else {
             let place = Place::at(self.path, span);
             self.findings.push(
-                Finding::error(
-                    "yaml-alias",
-                    "the alias stands inside its own anchor",
-                    place,
-                )
-                .help("write the value out; a value cannot contain itself"),
+                Finding::error("yaml-alias", "the alias stands inside its own anchor", place)
+                    .help("write the value out; a value cannot contain itself"),
             );
             return Err(Stop);
         };
@@ -293,11 +290,7 @@ impl Builder<'_> {
         if self.nodes + size > self.options.max_nodes {
             return Err(self.too_many(span.start));
         }
-        let levels = if target.as_scalar().is_some() {
-            0
-        } else {
-            target.depth() - 1
-        };
+        let levels = if target.as_scalar().is_some() { 0 } else { target.depth() - 1 };
         if self.open.len() + levels > self.options.max_depth {
             return Err(self.too_deep(span.start));
         }
@@ -319,14 +312,10 @@ impl Builder<'_> {
         match self.open.last_mut().map(|open| &mut open.content) {
             None => self.documents.push(node),
             Some(Content::Sequence(items)) => items.push(node),
-            Some(Content::Mapping {
-                key: key @ None, ..
-            }) => *key = Some(node),
+            Some(Content::Mapping { key: key @ None, .. }) => *key = Some(node),
             Some(Content::Mapping { entries, key }) => {
                 let key = key.take().expect("the arm above takes an absent key");
-                let known = entries
-                    .iter()
-                    .find(|(other, _)| same_key(self.options, other, &key));
+                let known = entries.iter().find(|(other, _)| same_key(self.options, other, &key));
                 if let Some((first, _)) = known {
                     let first = first.span.start;
                     self.findings.push(duplicate_key(self.path, &key, first));
@@ -344,8 +333,7 @@ impl Builder<'_> {
         let most = self.options.max_depth;
         let place = Place::at(self.path, one_wide(at));
         let message = format!("lists and mappings are nested deeper than {most} levels");
-        self.findings
-            .push(Finding::error("yaml-too-deep", message, place));
+        self.findings.push(Finding::error("yaml-too-deep", message, place));
         Stop
     }
 
@@ -353,13 +341,16 @@ impl Builder<'_> {
         let most = self.options.max_nodes;
         let place = Place::at(self.path, one_wide(at));
         let message = format!("the file has more than {most} values once aliases are expanded");
-        self.findings
-            .push(Finding::error("yaml-too-many-values", message, place));
+        self.findings.push(Finding::error("yaml-too-many-values", message, place));
         Stop
     }
 
     fn syntax_error(&mut self, error: &ScanError) {
         let at = position(*error.marker());
+        if error.info() == "comments must be separated from other tokens by whitespace" {
+            let byte = self.lines.offset(self.text, at);
+            self.glued_comment = self.text[byte..].starts_with('#').then_some(byte);
+        }
         let (message, help) = explained(error.info());
         let mut finding =
             Finding::error("yaml-syntax", message, Place::at(self.path, one_wide(at)));
@@ -404,8 +395,7 @@ fn duplicate_key(path: &str, key: &Node, first: Position) -> Finding {
 }
 
 fn is_merge_key(key: &Node) -> bool {
-    key.as_scalar()
-        .is_some_and(|scalar| scalar.style == Style::Plain && scalar.text == "<<")
+    key.as_scalar().is_some_and(|scalar| scalar.style == Style::Plain && scalar.text == "<<")
         && key.tag.is_none()
 }
 
@@ -415,9 +405,7 @@ fn merge(path: &str, entries: &mut Vec<(Node, Node)>, source: &Node, findings: &
     match &source.value {
         Value::Mapping(merged) => {
             for (key, value) in merged {
-                let present = entries
-                    .iter()
-                    .any(|(other, _)| other.as_str() == key.as_str());
+                let present = entries.iter().any(|(other, _)| other.as_str() == key.as_str());
                 if !present {
                     let mut key = key.clone();
                     key.alias = Some(from);
@@ -453,18 +441,16 @@ fn replace_merged(entries: &mut Vec<(Node, Node)>, key: Node, value: Node) {
 fn explained(info: &str) -> (String, Option<&'static str>) {
     let help = |text| Some(text);
     let (message, help) = match info {
-        _ if info.contains("tab") => (
-            "a tab is used as indentation",
-            help("indent with spaces; YAML allows no tabs there"),
-        ),
+        _ if info.contains("tab") => {
+            ("a tab is used as indentation", help("indent with spaces; YAML allows no tabs there"))
+        }
         "mapping values are not allowed in this context" => (
             "`:` begins a value here, where no key can stand",
             help("check the indentation, or put the text in quotes if the `:` belongs to it"),
         ),
-        "simple key expected" | "simple key expect ':'" => (
-            "a key has no `:` behind it",
-            help("write `key: value`; check the indentation"),
-        ),
+        "simple key expected" | "simple key expect ':'" => {
+            ("a key has no `:` behind it", help("write `key: value`; check the indentation"))
+        }
         "while parsing a block mapping, did not find expected key" => (
             "this line does not belong to the mapping above it",
             help("give all keys of a mapping the same indentation"),
@@ -473,18 +459,15 @@ fn explained(info: &str) -> (String, Option<&'static str>) {
             "this line does not belong to the list above it",
             help("begin every item with `- ` at the same indentation"),
         ),
-        "block sequence entries are not allowed in this context" => (
-            "a list item cannot stand here",
-            help("put the list on the lines below its key"),
-        ),
-        "while parsing a flow mapping, did not find expected ',' or '}'" => (
-            "`{` is not closed",
-            help("write `,` between entries and `}` at the end"),
-        ),
-        "while parsing a flow sequence, expected ',' or ']'" => (
-            "`[` is not closed",
-            help("write `,` between items and `]` at the end"),
-        ),
+        "block sequence entries are not allowed in this context" => {
+            ("a list item cannot stand here", help("put the list on the lines below its key"))
+        }
+        "while parsing a flow mapping, did not find expected ',' or '}'" => {
+            ("`{` is not closed", help("write `,` between entries and `}` at the end"))
+        }
+        "while parsing a flow sequence, expected ',' or ']'" => {
+            ("`[` is not closed", help("write `,` between items and `]` at the end"))
+        }
         "while scanning a quoted scalar, found unexpected end of stream" => {
             ("a quoted text is not closed", help("add the closing quote"))
         }
@@ -500,10 +483,12 @@ fn explained(info: &str) -> (String, Option<&'static str>) {
             "text follows a closing quote",
             help("put the whole value in quotes, and write inner quotes as `\\\"`"),
         ),
-        "unexpected end of plain scalar" | "found unprintable character" => (
-            "a character that YAML does not allow stands here",
-            help("put the text in quotes"),
-        ),
+        "unexpected end of plain scalar" | "found unprintable character" => {
+            ("a character that YAML does not allow stands here", help("put the text in quotes"))
+        }
+        "comments must be separated from other tokens by whitespace" => {
+            ("a comment begins without a blank before its `#`", help("put a blank before the `#`"))
+        }
         "recursion limit exceeded" => ("brackets are nested too deep", None),
         other => return (format!("the YAML is not well formed: {other}"), None),
     };
