@@ -452,9 +452,27 @@ facts! {
         monitor_ms: u64,
         /// Whether a verdict of worse rolls back by itself.
         automatic: bool,
-        /// Whether a step waits for people when there was not enough traffic to tell.
+        /// Whether a verdict of worse changes nothing, because Compose says `continue`.
         #[serde(default)]
-        hold_when_unsure: bool,
+        goes_on: bool,
+        /// Whether an old instance stops before a new one starts.
+        #[serde(default)]
+        stop_first: bool,
+        /// Instances replaced at a time by the rolling strategy.
+        #[serde(default)]
+        parallelism: u32,
+        /// Pause between two batches of the rolling strategy.
+        #[serde(default)]
+        delay_ms: u64,
+        /// How long a step lasts at least.
+        #[serde(default)]
+        step_ms: u64,
+        /// How long a step waits for enough traffic at most.
+        #[serde(default)]
+        patience_ms: u64,
+        /// How long an instance may take to become ready.
+        #[serde(default)]
+        start_ms: u64,
         /// Whether somebody asked to go back, so that this deployment is itself a roll-back.
         #[serde(default)]
         is_rollback: bool,

@@ -315,8 +315,20 @@ pub struct Deployment {
     pub monitor_ms: u64,
     /// Whether a verdict of worse rolls back by itself.
     pub automatic: bool,
-    /// Whether a step waits for people when there was not enough traffic to tell.
-    pub hold_when_unsure: bool,
+    /// Whether a verdict of worse changes nothing.
+    pub goes_on: bool,
+    /// Whether an old instance stops before a new one starts.
+    pub stop_first: bool,
+    /// Instances replaced at a time by the rolling strategy.
+    pub parallelism: u32,
+    /// Pause between two batches of the rolling strategy.
+    pub delay_ms: u64,
+    /// How long a step lasts at least.
+    pub step_ms: u64,
+    /// How long a step waits for enough traffic at most.
+    pub patience_ms: u64,
+    /// How long an instance may take to become ready.
+    pub start_ms: u64,
     /// Whether somebody asked to go back.
     pub is_rollback: bool,
     /// Every split of traffic it made, with its time.
@@ -666,7 +678,13 @@ impl View {
                 replicas,
                 monitor_ms,
                 automatic,
-                hold_when_unsure,
+                goes_on,
+                stop_first,
+                parallelism,
+                delay_ms,
+                step_ms,
+                patience_ms,
+                start_ms,
                 is_rollback,
             } => {
                 let entry = self.services.entry(service.clone()).or_default();
@@ -686,7 +704,13 @@ impl View {
                         replicas: *replicas,
                         monitor_ms: *monitor_ms,
                         automatic: *automatic,
-                        hold_when_unsure: *hold_when_unsure,
+                        goes_on: *goes_on,
+                        stop_first: *stop_first,
+                        parallelism: *parallelism,
+                        delay_ms: *delay_ms,
+                        step_ms: *step_ms,
+                        patience_ms: *patience_ms,
+                        start_ms: *start_ms,
                         is_rollback: *is_rollback,
                         shifts: Vec::new(),
                         verdicts: Vec::new(),
