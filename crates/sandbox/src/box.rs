@@ -27,6 +27,9 @@ pub(crate) const ENTRY: &str = "__box";
 /// How long the building of the walls may take on a very busy machine.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the box may take to put an open layer into the workspace at its end.
+const CLOSE_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// An open box.
 ///
 /// Dropping it kills everything inside; [`close`](Self::close) also waits for that.
@@ -93,13 +96,9 @@ impl Sandbox {
     /// Builds the walls and waits until they stand.
     pub async fn open(spec: &BoxSpec) -> Result<Self, SandboxError> {
         let spec = resolve(spec)?;
-        let (here, there) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(|errno| SandboxError::Start(errno.into()))?;
+        let (here, there) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|errno| SandboxError::Start(errno.into()))?;
         fcntl(&here, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(|errno| SandboxError::Start(errno.into()))?;
         let zygote = tokio::process::Command::new("/proc/self/exe")
@@ -130,23 +129,15 @@ impl Sandbox {
             _ => return Err(SandboxError::Silent),
         };
         if protection.level < spec.at_least {
-            let reasons: Vec<&str> = protection
-                .missing
-                .iter()
-                .map(|(_, reason)| reason.as_str())
-                .collect();
+            let reasons: Vec<&str> =
+                protection.missing.iter().map(|(_, reason)| reason.as_str()).collect();
             return Err(SandboxError::TooWeak {
                 wanted: spec.at_least,
                 reason: reasons.join("; "),
             });
         }
         tokio::spawn(Arc::clone(&link).listen());
-        Ok(Self {
-            link,
-            zygote,
-            protection,
-            workspace: spec.workspace,
-        })
+        Ok(Self { link, zygote, protection, workspace: spec.workspace })
     }
 
     /// Returns which walls stand.
@@ -160,23 +151,13 @@ impl Sandbox {
     /// and not an exit code.
     pub async fn spawn(&self, command: Command) -> Result<Process, SpawnError> {
         let id = self.link.next_id();
-        let Command {
-            argv,
-            env,
-            cwd,
-            layer,
-            stdin,
-            stdout,
-            stderr,
-        } = command;
+        let Command { argv, env, cwd, layer, stdin, stdout, stderr } = command;
         let cwd = cwd.map_or_else(|| self.workspace.clone(), |cwd| self.workspace.join(cwd));
         let env = env
             .into_iter()
             .map(|(name, value)| {
                 if name.is_empty() || name.as_bytes().contains(&b'=') {
-                    return Err(SpawnError::Unpassable {
-                        what: format!("the variable {name:?}"),
-                    });
+                    return Err(SpawnError::Unpassable { what: format!("the variable {name:?}") });
                 }
                 Ok([name.as_bytes(), b"=", value.as_bytes()].concat())
             })
@@ -199,10 +180,7 @@ impl Sandbox {
         let (stdout, stdout_reader) = output(stdout)?;
         let (stderr, stderr_reader) = output(stderr)?;
         let streams = [stdin, stdout, stderr];
-        let spawn = Spawn {
-            stdio: streams.each_ref().map(Option::is_some),
-            ..spawn
-        };
+        let spawn = Spawn { stdio: streams.each_ref().map(Option::is_some), ..spawn };
         let fds: Vec<BorrowedFd<'_>> = streams.iter().flatten().map(AsFd::as_fd).collect();
 
         let (started, exit) = self.link.expect_process(id)?;
@@ -239,15 +217,13 @@ impl Sandbox {
     ///
     /// No layered process may run meanwhile.
     pub async fn replay(&self, layer: &Layer) -> Result<(), ReplayError> {
+        let upper = layer.dir().join("upper").canonicalize().map_err(ReplayError::Fold)?;
+        let opened = std::fs::File::open(&upper).map_err(ReplayError::Fold)?;
         let id = self.link.next_id();
         let done = self.link.expect_replay(id).map_err(ReplayError::Lost)?;
-        let dir = std::path::absolute(layer.dir()).map_err(ReplayError::Fold)?;
-        let request = Request::Replay {
-            id,
-            dir: dir.as_os_str().as_bytes().to_vec(),
-        };
+        let request = Request::Replay { id, upper: upper.as_os_str().as_bytes().to_vec() };
         self.link
-            .send(&request, &[])
+            .send(&request, &[opened.as_fd()])
             .await
             .map_err(|_| ReplayError::Lost(BoxLost))?;
         match done.await.map_err(|_| ReplayError::Lost(BoxLost))? {
@@ -260,8 +236,10 @@ impl Sandbox {
     pub async fn close(mut self) {
         // A box that no longer hears us is already ending.
         let _ = self.link.send(&Request::Close, &[]).await;
-        self.link.hang_up();
-        let _ = self.zygote.wait().await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.zygote.wait()).await.is_err() {
+            self.link.hang_up();
+            let _ = self.zygote.wait().await;
+        }
     }
 }
 
@@ -286,33 +264,21 @@ pub enum ReplayError {
 /// Makes every path real, so that no symbolic link can lead a wall astray.
 fn resolve(spec: &BoxSpec) -> Result<BoxSpec, SandboxError> {
     let real = |path: &PathBuf| {
-        path.canonicalize().map_err(|source| SandboxError::Path {
-            path: path.clone(),
-            source,
-        })
+        path.canonicalize().map_err(|source| SandboxError::Path { path: path.clone(), source })
     };
     let mut resolved = spec.clone();
     resolved.workspace = real(&spec.workspace)?;
     if !resolved.workspace.is_dir() {
         let source = io::ErrorKind::NotADirectory.into();
-        return Err(SandboxError::Path {
-            path: resolved.workspace,
-            source,
-        });
+        return Err(SandboxError::Path { path: resolved.workspace, source });
     }
     resolved.writable = spec.writable.iter().map(real).collect::<Result<_, _>>()?;
     resolved.readable = spec.readable.iter().map(real).collect::<Result<_, _>>()?;
     // What is not there, or not for our eyes either, needs no hiding.
-    resolved.hidden = spec
-        .hidden
-        .iter()
-        .filter_map(|path| path.canonicalize().ok())
-        .collect();
+    resolved.hidden = spec.hidden.iter().filter_map(|path| path.canonicalize().ok()).collect();
     if let Some(dir) = &spec.layers_dir {
-        std::fs::create_dir_all(dir).map_err(|source| SandboxError::Path {
-            path: dir.clone(),
-            source,
-        })?;
+        std::fs::create_dir_all(dir)
+            .map_err(|source| SandboxError::Path { path: dir.clone(), source })?;
         let layers_dir = real(dir)?;
         if layers_dir.starts_with(&resolved.workspace) {
             return Err(SandboxError::LayersInside { layers_dir });
@@ -321,9 +287,8 @@ fn resolve(spec: &BoxSpec) -> Result<BoxSpec, SandboxError> {
     }
     if let Some(value) = std::env::var_os("MARLINE_BOX").filter(|value| !value.is_empty()) {
         let value = value.to_string_lossy();
-        resolved.wanted = Level::from_name(&value).ok_or_else(|| SandboxError::UnknownLevel {
-            value: value.into_owned(),
-        })?;
+        resolved.wanted = Level::from_name(&value)
+            .ok_or_else(|| SandboxError::UnknownLevel { value: value.into_owned() })?;
     }
     Ok(resolved)
 }
@@ -331,9 +296,9 @@ fn resolve(spec: &BoxSpec) -> Result<BoxSpec, SandboxError> {
 fn check_passable(spawn: &Spawn) -> Result<(), SpawnError> {
     let all = spawn.argv.iter().chain(&spawn.env).chain([&spawn.cwd]);
     match all.into_iter().find(|bytes| bytes.contains(&0)) {
-        Some(bytes) => Err(SpawnError::Unpassable {
-            what: format!("{:?}", String::from_utf8_lossy(bytes)),
-        }),
+        Some(bytes) => {
+            Err(SpawnError::Unpassable { what: format!("{:?}", String::from_utf8_lossy(bytes)) })
+        }
         None => Ok(()),
     }
 }
@@ -375,12 +340,7 @@ impl Link {
     fn new(socket: OwnedFd, layers_dir: Option<PathBuf>) -> io::Result<Self> {
         // SAFETY: an `OwnedFd` gives the same descriptor each time it is asked, and keeps it open.
         let socket = unsafe { AsyncFd::register(socket) }?;
-        Ok(Self {
-            socket,
-            waiting: Mutex::default(),
-            next: AtomicU64::new(1),
-            layers_dir,
-        })
+        Ok(Self { socket, waiting: Mutex::default(), next: AtomicU64::new(1), layers_dir })
     }
 
     fn next_id(&self) -> u64 {
@@ -500,10 +460,7 @@ impl Link {
     }
 
     fn hang_up(&self) {
-        let _ = shutdown(
-            self.socket.get_ref().as_raw_fd(),
-            nix::sys::socket::Shutdown::Write,
-        );
+        let _ = shutdown(self.socket.get_ref().as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 }
 

@@ -84,12 +84,7 @@ pub enum LayerError {
 
 impl Layer {
     pub(crate) fn new(layers_dir: &Path, number: u64, part: u32, shared: bool) -> Self {
-        Self {
-            number,
-            dir: layers_dir.join(number.to_string()),
-            file: list_name(part),
-            shared,
-        }
+        Self { number, dir: layers_dir.join(number.to_string()), file: list_name(part), shared }
     }
 
     /// Returns the number of the layer in its box, counted from 1.
@@ -121,11 +116,7 @@ impl Layer {
 
 /// Names the list of changes; a shared layer has one for each step that ended in it.
 pub(crate) fn list_name(part: u32) -> String {
-    if part == 0 {
-        "changes".to_owned()
-    } else {
-        format!("changes.{part}")
-    }
+    if part == 0 { "changes".to_owned() } else { format!("changes.{part}") }
 }
 
 /// Writes changes as `<kind><file><path>\0`: the one byte that no path contains ends each entry.
@@ -176,9 +167,5 @@ fn read_change(entry: &[u8]) -> Option<Change> {
         b'o' => FileKind::Other,
         _ => return None,
     };
-    Some(Change {
-        path: PathBuf::from(OsStr::from_bytes(path)),
-        kind,
-        file,
-    })
+    Some(Change { path: PathBuf::from(OsStr::from_bytes(path)), kind, file })
 }

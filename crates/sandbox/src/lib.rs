@@ -43,12 +43,20 @@
 //! then costs one message, one `vfork` and one `exec`. When the caller goes away, however it goes,
 //! the socket between the two closes and the whole box dies.
 
+mod cgroup;
+mod fence;
+mod filter;
+mod fold;
+mod launch;
 mod layer;
 mod process;
 mod protection;
+mod room;
 #[path = "box.rs"]
 mod sandbox;
 mod spec;
+mod stack;
+mod sys;
 mod wire;
 mod zygote;
 

@@ -78,11 +78,8 @@ impl Command {
 
     /// Adds arguments.
     pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.argv.extend(
-            arguments
-                .into_iter()
-                .map(|argument| argument.as_ref().as_bytes().to_vec()),
-        );
+        self.argv
+            .extend(arguments.into_iter().map(|argument| argument.as_ref().as_bytes().to_vec()));
         self
     }
 
@@ -99,10 +96,7 @@ impl Command {
         mut self,
         env: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        self.env.extend(
-            env.into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        );
+        self.env.extend(env.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
 
@@ -336,11 +330,7 @@ impl Process {
     }
 
     async fn request(&self, signal: Signal, tree: bool) -> Result<(), BoxLost> {
-        let request = wire::Request::Signal {
-            id: self.id,
-            signal: signal as i32,
-            tree,
-        };
+        let request = wire::Request::Signal { id: self.id, signal: signal as i32, tree };
         self.link.send(&request, &[]).await.map_err(|_| BoxLost)
     }
 }

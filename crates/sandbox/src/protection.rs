@@ -121,12 +121,7 @@ pub struct Protection {
 impl Protection {
     /// Starts a report with no walls.
     pub(crate) fn new(level: Level) -> Self {
-        Self {
-            level,
-            active: Vec::new(),
-            missing: Vec::new(),
-            notes: Vec::new(),
-        }
+        Self { level, active: Vec::new(), missing: Vec::new(), notes: Vec::new() }
     }
 
     /// Tells whether a wall stands.
@@ -157,12 +152,7 @@ impl Protection {
 impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let total = self.active.len() + self.missing.len();
-        write!(
-            f,
-            "box: {}, {} of {total} walls stand",
-            self.level,
-            self.active.len()
-        )?;
+        write!(f, "box: {}, {} of {total} walls stand", self.level, self.active.len())?;
         for (wall, reason) in &self.missing {
             write!(f, "\n  not so: {wall} ({reason})")?;
         }

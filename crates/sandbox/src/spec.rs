@@ -146,24 +146,15 @@ impl BoxSpec {
 
 /// Names the files on an ordinary machine that no job should read.
 fn well_known_secrets() -> Vec<PathBuf> {
-    let system = [
-        "shadow",
-        "shadow-",
-        "gshadow",
-        "gshadow-",
-        "sudoers",
-        "sudoers.d",
-        "ssl/private",
-    ]
-    .into_iter()
-    .map(|name| Path::new("/etc").join(name));
+    let system =
+        ["shadow", "shadow-", "gshadow", "gshadow-", "sudoers", "sudoers.d", "ssl/private"]
+            .into_iter()
+            .map(|name| Path::new("/etc").join(name));
     let host_keys = ["rsa", "ecdsa", "ed25519"]
         .into_iter()
         .map(|kind| PathBuf::from(format!("/etc/ssh/ssh_host_{kind}_key")));
-    let homes = std::env::var_os("HOME")
-        .map(PathBuf::from)
-        .into_iter()
-        .chain([PathBuf::from("/root")]);
+    let homes =
+        std::env::var_os("HOME").map(PathBuf::from).into_iter().chain([PathBuf::from("/root")]);
     let personal = homes.flat_map(|home| PERSONAL.iter().map(move |name| home.join(name)));
     let mut paths: Vec<PathBuf> = system.chain(host_keys).chain(personal).collect();
     paths.sort();

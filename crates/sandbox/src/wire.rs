@@ -28,10 +28,10 @@ pub(crate) enum Request {
         signal: i32,
         tree: bool,
     },
-    /// Fold a recorded layer into the workspace.
+    /// Fold a recorded layer into the workspace; its upper directory comes with the message.
     Replay {
         id: u64,
-        dir: Vec<u8>,
+        upper: Vec<u8>,
     },
     /// Kill everything and end.
     Close,
@@ -121,10 +121,10 @@ impl Request {
                 out.extend(signal.to_le_bytes());
                 out.push(u8::from(*tree));
             }
-            Self::Replay { id, dir } => {
+            Self::Replay { id, upper } => {
                 out.push(b'R');
                 out.extend(id.to_le_bytes());
-                put(&mut out, dir);
+                put(&mut out, upper);
             }
             Self::Close => out.push(b'C'),
         }
@@ -143,15 +143,8 @@ impl Request {
                 argv: rest.list()?,
                 env: rest.list()?,
             }),
-            b'K' => Self::Signal {
-                id: rest.u64()?,
-                signal: rest.i32()?,
-                tree: rest.bool()?,
-            },
-            b'R' => Self::Replay {
-                id: rest.u64()?,
-                dir: rest.bytes()?,
-            },
+            b'K' => Self::Signal { id: rest.u64()?, signal: rest.i32()?, tree: rest.bool()? },
+            b'R' => Self::Replay { id: rest.u64()?, upper: rest.bytes()? },
             b'C' => Self::Close,
             _ => return None,
         };
@@ -226,10 +219,7 @@ impl Answer {
                 layer: Some((rest.u64()?, rest.u32()?, rest.bool()?)).filter(|layer| layer.0 > 0),
                 layer_errno: rest.i32()?,
             }),
-            b'R' => Self::Replayed {
-                id: rest.u64()?,
-                errno: rest.i32()?,
-            },
+            b'R' => Self::Replayed { id: rest.u64()?, errno: rest.i32()? },
             _ => return None,
         };
         rest.0.is_empty().then_some(answer)
@@ -238,16 +228,9 @@ impl Answer {
 
 impl Stage {
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        [
-            Self::Message,
-            Self::Layer,
-            Self::Fork,
-            Self::Walls,
-            Self::Cwd,
-            Self::Exec,
-        ]
-        .into_iter()
-        .find(|stage| *stage as u8 == byte)
+        [Self::Message, Self::Layer, Self::Fork, Self::Walls, Self::Cwd, Self::Exec]
+            .into_iter()
+            .find(|stage| *stage as u8 == byte)
     }
 }
 
@@ -315,11 +298,7 @@ pub(crate) fn send(
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let mut raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    let file = if message.len() > INLINE {
-        Some(into_file(message)?)
-    } else {
-        None
-    };
+    let file = if message.len() > INLINE { Some(into_file(message)?) } else { None };
     if let Some(file) = &file {
         raw.push(file.as_raw_fd());
     }
@@ -328,13 +307,7 @@ pub(crate) fn send(
     let rights = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &[][..] } else { &rights[..] };
     let parts = [IoSlice::new(&form), IoSlice::new(body)];
-    sendmsg::<()>(
-        socket.as_raw_fd(),
-        &parts,
-        control,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
+    sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 
@@ -361,9 +334,7 @@ pub(crate) fn receive(
         None | Some([]) => Ok(None),
         Some([0, body @ ..]) => Ok(Some((body.to_vec(), fds))),
         Some(_) => {
-            let file = fds
-                .pop()
-                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+            let file = fds.pop().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
             let mut body = Vec::new();
             let mut file = File::from(file);
             file.rewind()?;
@@ -409,15 +380,8 @@ mod tests {
         let requests = [
             Request::Open(b"{}".to_vec()),
             spawn(3),
-            Request::Signal {
-                id: 1,
-                signal: 15,
-                tree: true,
-            },
-            Request::Replay {
-                id: 2,
-                dir: b"/l/1".to_vec(),
-            },
+            Request::Signal { id: 1, signal: 15, tree: true },
+            Request::Replay { id: 2, upper: b"/l/1".to_vec() },
             Request::Close,
         ];
         for request in requests {
@@ -441,11 +405,7 @@ mod tests {
             Answer::Open(b"{}".to_vec()),
             Answer::Refused("why".into()),
             Answer::Spawned { id: 1 },
-            Answer::Failed {
-                id: 1,
-                stage: Stage::Exec,
-                errno: 2,
-            },
+            Answer::Failed { id: 1, stage: Stage::Exec, errno: 2 },
             Answer::Exited(ended(None)),
             Answer::Exited(ended(Some((3, 1, true)))),
             Answer::Replayed { id: 9, errno: 0 },
@@ -465,18 +425,13 @@ mod tests {
 
     #[test]
     fn a_large_message_arrives_whole_with_its_descriptors() {
-        let (here, there) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .expect("a pair");
+        let (here, there) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .expect("a pair");
         let request = spawn(900_000);
         send(here.as_fd(), &request.to_bytes(), &[here.as_fd()]).expect("sent");
-        let (bytes, fds) = receive(there.as_fd(), &mut Vec::new())
-            .expect("received")
-            .expect("a message");
+        let (bytes, fds) =
+            receive(there.as_fd(), &mut Vec::new()).expect("received").expect("a message");
         assert_eq!(Request::from_bytes(&bytes), Some(request));
         assert_eq!(fds.len(), 1);
     }

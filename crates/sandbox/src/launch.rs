@@ -1,0 +1,220 @@
+//! Starting one process from the zygote, as cheaply as the system allows.
+//!
+//! The child shares our memory until it executes the program (`CLONE_VM | CLONE_VFORK`), so
+//! nothing is copied, and a failure is an ordinary value that we read afterwards. Everything it
+//! needs is prepared before; between the two it only makes system calls.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::libc;
+use seccompiler::BpfProgram;
+
+use crate::wire::{Spawn, Stage};
+
+const STACK: usize = 256 * 1024;
+const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
+
+/// The walls that are put around each process on its own.
+#[derive(Default)]
+pub(crate) struct Walls {
+    /// System calls that are refused.
+    pub filter: BpfProgram,
+    /// A Landlock ruleset.
+    pub ruleset: Option<OwnedFd>,
+    /// Resource limits by number.
+    pub limits: Vec<(libc::__rlimit_resource_t, u64)>,
+    /// The root of our own `/proc`, for making the process the first to go when memory is short.
+    pub proc: Option<OwnedFd>,
+    /// Whether the process dies with the zygote, where no namespace sees to it.
+    pub dies_with_us: bool,
+}
+
+/// The stack that children use until they execute their program, one at a time.
+pub(crate) struct Launcher {
+    stack: Vec<u128>,
+}
+
+/// A process that has executed its program.
+pub(crate) struct Launched {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+}
+
+struct Plan<'a> {
+    programs: &'a [CString],
+    argv: &'a [*const c_char],
+    env: &'a [*const c_char],
+    cwd: &'a CStr,
+    streams: [Option<RawFd>; 3],
+    walls: &'a Walls,
+    filter: libc::sock_fprog,
+    failure: Cell<Option<(Stage, i32)>>,
+}
+
+impl Launcher {
+    pub(crate) fn new() -> Self {
+        Self { stack: vec![0; STACK / size_of::<u128>()] }
+    }
+
+    /// Starts a process and returns when it has executed its program.
+    pub(crate) fn launch(
+        &mut self,
+        spawn: Spawn,
+        streams: &[OwnedFd],
+        walls: &Walls,
+    ) -> Result<Launched, (Stage, i32)> {
+        let unpassable = |_| (Stage::Message, libc::EINVAL);
+        let programs = programs(&spawn).map_err(unpassable)?;
+        let c_strings =
+            |list: Vec<Vec<u8>>| list.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
+        let cwd = CString::new(spawn.cwd).map_err(unpassable)?;
+        let argv = c_strings(spawn.argv).map_err(unpassable)?;
+        let env = c_strings(spawn.env).map_err(unpassable)?;
+        let mut given = streams.iter();
+        let plan = Plan {
+            programs: &programs,
+            argv: &pointers(&argv),
+            env: &pointers(&env),
+            cwd: &cwd,
+            streams: spawn
+                .stdio
+                .map(|named| if named { given.next().map(AsRawFd::as_raw_fd) } else { None }),
+            walls,
+            filter: libc::sock_fprog {
+                len: walls.filter.len() as u16,
+                // The two types are the same structure of the kernel; it only reads it.
+                filter: walls.filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+            },
+            failure: Cell::new(None),
+        };
+
+        let mut pidfd: RawFd = -1;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: the stack is ours, large, aligned and grows down from its end. We are suspended
+        // until the child has executed or exited, so `plan` and the stack outlive its use of them,
+        // and no lock of ours can be held by anybody else: this process has one thread.
+        let pid = unsafe {
+            let top = self.stack.as_mut_ptr_range().end.cast::<c_void>();
+            let argument = (&raw const plan).cast_mut().cast::<c_void>();
+            libc::clone(child, top, flags, argument, &raw mut pidfd)
+        };
+        if pid < 0 {
+            return Err((Stage::Fork, last_errno()));
+        }
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        match plan.failure.get() {
+            None => Ok(Launched { pid, pidfd }),
+            Some(failure) => {
+                // SAFETY: the child has exited and is ours to reap.
+                unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// Lists what to try to execute, as `execvp` would.
+fn programs(spawn: &Spawn) -> Result<Vec<CString>, std::ffi::NulError> {
+    let name = spawn.argv.first().map_or(&b""[..], Vec::as_slice);
+    if name.is_empty() || name.contains(&b'/') {
+        return Ok(vec![CString::new(name)?]);
+    }
+    let path = spawn.env.iter().rev().find_map(|variable| variable.strip_prefix(b"PATH="));
+    path.unwrap_or(DEFAULT_PATH)
+        .split(|byte| *byte == b':')
+        .map(|dir| CString::new([if dir.is_empty() { b"." } else { dir }, b"/", name].concat()))
+        .collect()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+fn last_errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+extern "C" fn child(argument: *mut c_void) -> libc::c_int {
+    // SAFETY: `launch` passes a plan that lives until we have executed or exited.
+    let plan = unsafe { &*argument.cast::<Plan<'_>>() };
+    // SAFETY: all pointers of the plan are to live, terminated values; see `execute`.
+    let failure = unsafe { execute(plan) };
+    plan.failure.set(Some(failure));
+    // SAFETY: ends the child without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// Turns this child into the program, or returns why that failed.
+///
+/// # Safety
+///
+/// Only for a child that shares our memory but neither its descriptors nor its signal handlers.
+unsafe fn execute(plan: &Plan<'_>) -> (Stage, i32) {
+    // SAFETY: system calls on integers and on live, terminated values of the plan; none of them
+    // takes a lock or memory from the allocator.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::setsid();
+        for (stream, fd) in (0..).zip(plan.streams) {
+            if let Some(fd) = fd
+                && libc::dup2(fd, stream) < 0
+            {
+                return (Stage::Walls, last_errno());
+            }
+        }
+        if plan.walls.dies_with_us {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
+        if let Some(proc) = &plan.walls.proc {
+            let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+            let fd = libc::openat(proc.as_raw_fd(), c"self/oom_score_adj".as_ptr(), flags);
+            if fd >= 0 {
+                // Without it the kernel chooses for itself, which is no failure.
+                libc::write(fd, c"300".as_ptr().cast(), 3);
+                libc::close(fd);
+            }
+        }
+        if libc::chdir(plan.cwd.as_ptr()) < 0 {
+            return (Stage::Cwd, last_errno());
+        }
+        for (resource, limit) in &plan.walls.limits {
+            let limit = libc::rlimit { rlim_cur: *limit, rlim_max: *limit };
+            if libc::setrlimit(*resource, &raw const limit) < 0 {
+                return (Stage::Walls, last_errno());
+            }
+        }
+        if let Some(ruleset) = &plan.walls.ruleset
+            && libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) < 0
+        {
+            return (Stage::Walls, last_errno());
+        }
+        if plan.filter.len > 0
+            && libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                0,
+                &raw const plan.filter,
+            ) < 0
+        {
+            return (Stage::Walls, last_errno());
+        }
+        let mut errno = libc::ENOENT;
+        for program in plan.programs {
+            libc::execve(program.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr());
+            match last_errno() {
+                libc::ENOENT | libc::ENOTDIR => {}
+                // As a shell does: go on looking, but remember that something was there.
+                libc::EACCES => errno = libc::EACCES,
+                other => return (Stage::Exec, other),
+            }
+        }
+        (Stage::Exec, errno)
+    }
+}
