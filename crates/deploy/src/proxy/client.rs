@@ -24,6 +24,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct ProxyClient {
     dir: PathBuf,
+    socket: String,
 }
 
 /// Why a wish was not fulfilled.
@@ -55,7 +56,12 @@ pub enum ClientError {
 impl ProxyClient {
     /// Returns a client of the proxy that was started with this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), socket: SOCKET.to_owned() }
+    }
+
+    /// Returns a client of a proxy that was replaced and moved its socket aside.
+    pub(super) fn at(dir: &Path, socket: &str) -> Self {
+        Self { dir: dir.to_owned(), socket: socket.to_owned() }
     }
 
     /// Replaces the whole table; when this returns, it is on disk and no new request follows the old one.
@@ -79,10 +85,8 @@ impl ProxyClient {
         instance: &InstanceId,
         deadline: Duration,
     ) -> Result<Drained, ClientError> {
-        let request = Request::Drain {
-            instance: instance.clone(),
-            deadline_ms: deadline.as_millis() as u64,
-        };
+        let request =
+            Request::Drain { instance: instance.clone(), deadline_ms: deadline.as_millis() as u64 };
         match self.ask(&request).await? {
             Answer::Drained(drained) => Ok(drained),
             other => Err(self.odd(&other)),
@@ -112,11 +116,7 @@ impl ProxyClient {
     /// Returns the tallies as they stand, and then as they change.
     pub async fn subscribe(&self) -> Result<Tallies, ClientError> {
         let conversation = self.say(&Request::Subscribe).await?;
-        Ok(Tallies {
-            client: self.clone(),
-            conversation,
-            line: Vec::new(),
-        })
+        Ok(Tallies { client: self.clone(), conversation, line: Vec::new() })
     }
 
     /// Has the proxy stop listening, finish what is under way, and go.
@@ -156,15 +156,12 @@ impl ProxyClient {
     }
 
     async fn say(&self, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
-        let mut stream = connect(&self.dir)
+        let mut stream = connect(&self.dir, &self.socket)
             .and_then(|stream| {
                 stream.set_nonblocking(true)?;
                 UnixStream::from_std(stream)
             })
-            .map_err(|source| ClientError::Unreachable {
-                dir: self.dir.clone(),
-                source,
-            })?;
+            .map_err(|source| ClientError::Unreachable { dir: self.dir.clone(), source })?;
         let mut line = serde_json::to_vec(request).expect("a request has only string keys");
         line.push(b'\n');
         let sent = stream.write_all(&line).await;
@@ -224,9 +221,9 @@ impl Tallies {
 }
 
 /// Connects to the control socket in `dir`, however long the path is.
-pub(super) fn connect(dir: &Path) -> io::Result<BlockingStream> {
+pub(super) fn connect(dir: &Path, socket: &str) -> io::Result<BlockingStream> {
     let dir = File::open(dir)?;
-    BlockingStream::connect(short_path(&dir, SOCKET))
+    BlockingStream::connect(short_path(&dir, socket))
 }
 
 /// Returns a path for a name in an open directory that always fits the 108 bytes of a socket address.

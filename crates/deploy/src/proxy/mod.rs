@@ -3,16 +3,48 @@
 //! The proxy is a process of its own and outlives the conductor. It is told what to do over a Unix
 //! socket in its directory ([`ProxyClient`]), keeps its last table there too, and so serves at once
 //! when it is started again. It decides nothing: weights come from the conductor, verdicts are taken
-//! by the conductor on the tallies.
+//! by the conductor on the [tallies](Tally).
+//!
+//! # What it promises
+//!
+//! - A new [table](Routes) is one pointer swap. No connection of a client is ever cut for it.
+//! - Once [`ProxyClient::set_routes`] has returned, no new request reaches an instance that is not in
+//!   the table; once [`ProxyClient::drain`] says 0, stopping the instance fails nobody.
+//! - A request is tried again only if it cannot have been heard, or may safely be heard twice, and
+//!   always at the same release.
+//! - Started a second time in one directory, it takes the listening sockets over from the first,
+//!   which finishes what it has and goes.
+//!
+//! # The way of a request
+//!
+//! `listen` accepts the client and watches its patience; `forward` finds the service (`table`), waits
+//! where requests are held (`gate`), is dealt a release (`share`), chooses an instance and counts
+//! (`instance`, `count`), rewrites the headers (`headers`) and passes everything on over a kept
+//! connection (`upstream`).
 
 mod client;
+mod control;
+mod count;
+mod forward;
+mod gate;
+mod hand_over;
+mod headers;
+mod instance;
+mod keep;
+mod listen;
+mod page;
 mod protocol;
 mod routes;
+mod serve;
+mod share;
+mod table;
 mod tally;
+mod upstream;
 
 pub use client::{ClientError, ProxyClient, Tallies};
 pub use protocol::{
     Answer, Drained, Hold, InstanceStatus, Listening, Refusal, Request, SOCKET, Status,
 };
 pub use routes::{Guards, Limits, Listener, Route, Routes, RoutesError, Service, Target, WHOLE};
+pub use serve::{ProxyError, serve, serve_until};
 pub use tally::{ErrorKind, Errors, Failing, Histogram, Tally, TallyReport};

@@ -52,11 +52,7 @@ impl Listener {
     pub fn all_to(address: SocketAddr, service: impl Into<ServiceName>) -> Self {
         Self {
             address,
-            routes: vec![Route {
-                host: None,
-                path: "/".to_owned(),
-                service: service.into(),
-            }],
+            routes: vec![Route { host: None, path: "/".to_owned(), service: service.into() }],
             behind_proxy: false,
             guards: Guards::default(),
         }
@@ -126,12 +122,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            body_bytes: Some(1 << 30),
-            connect_ms: 2_000,
-            answer_ms: 60_000,
-            stall_ms: 300_000,
-        }
+        Self { body_bytes: Some(1 << 30), connect_ms: 2_000, answer_ms: 60_000, stall_ms: 300_000 }
     }
 }
 
@@ -241,9 +232,7 @@ impl Routes {
 
     fn check_listeners(&self) -> Result<(), RoutesError> {
         if self.listeners.len() > MOST_LISTENERS {
-            return Err(RoutesError::TooManyListeners {
-                count: self.listeners.len(),
-            });
+            return Err(RoutesError::TooManyListeners { count: self.listeners.len() });
         }
         let mut addresses = BTreeSet::new();
         for listener in &self.listeners {
@@ -297,17 +286,12 @@ impl Service {
             let releases: BTreeSet<_> = self.targets.iter().map(|t| &t.release).collect();
             return match releases.len() {
                 0 | 1 => Ok(()),
-                _ => Err(RoutesError::NoWeights {
-                    service: name.clone(),
-                }),
+                _ => Err(RoutesError::NoWeights { service: name.clone() }),
             };
         }
         match self.weights.values().map(|weight| u32::from(*weight)).sum() {
             sum if sum == u32::from(WHOLE) => Ok(()),
-            sum => Err(RoutesError::Weights {
-                service: name.clone(),
-                sum,
-            }),
+            sum => Err(RoutesError::Weights { service: name.clone(), sum }),
         }
     }
 }

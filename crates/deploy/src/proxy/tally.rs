@@ -145,9 +145,7 @@ impl Histogram {
 
     /// Returns an upper bound of the given quantile (0 to 1) in microseconds, or nothing if empty.
     pub fn quantile_micros(&self, quantile: f64) -> Option<u64> {
-        let rank = (quantile.clamp(0.0, 1.0) * self.count() as f64)
-            .ceil()
-            .max(1.0) as u64;
+        let rank = (quantile.clamp(0.0, 1.0) * self.count() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
         self.buckets.iter().find_map(|(bucket, count)| {
             seen += count;
@@ -165,16 +163,10 @@ mod tests {
         for micros in (0..5_000).chain((5_000..200_000_000).step_by(7_919)) {
             let bucket = Histogram::bucket(micros);
             if usize::from(bucket) < Histogram::BUCKETS - 1 {
-                assert!(
-                    micros < Histogram::upper_micros(bucket),
-                    "{micros} in {bucket}"
-                );
+                assert!(micros < Histogram::upper_micros(bucket), "{micros} in {bucket}");
             }
             if bucket > 0 {
-                assert!(
-                    micros >= Histogram::upper_micros(bucket - 1),
-                    "{micros} in {bucket}"
-                );
+                assert!(micros >= Histogram::upper_micros(bucket - 1), "{micros} in {bucket}");
             }
         }
     }
@@ -186,10 +178,7 @@ mod tests {
         };
         let near = |quantile, micros: u64| {
             let read = histogram.quantile_micros(quantile).expect("not empty");
-            assert!(
-                read > micros && read <= micros * 5 / 4 + 1,
-                "{read} for {micros}"
-            );
+            assert!(read > micros && read <= micros * 5 / 4 + 1, "{read} for {micros}");
         };
         near(0.5, 100);
         near(0.99, 100);

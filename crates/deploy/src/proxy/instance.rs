@@ -1,0 +1,148 @@
+//! An instance that answers requests, and the connections kept open to it.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    Target,
+    count::{Counters, Owner},
+    upstream::Upstream,
+};
+
+/// Most idle connections kept to one instance.
+const MOST_IDLE: usize = 256;
+
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long an instance that refused a connection is asked last.
+const AVOID_MS: u64 = 1_000;
+
+/// An instance that answers requests.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub target: Target,
+    pub counters: Arc<Counters>,
+    /// Gets no new request. Set before anybody asks what is in flight, and read after entering.
+    closed: AtomicBool,
+    /// When it last refused a connection, in milliseconds of [`now_ms`]; 0 for never.
+    refused: AtomicU64,
+    idle: Mutex<Vec<Box<Upstream>>>,
+    emptied: Notify,
+}
+
+impl Instance {
+    pub fn new(target: Target, counters: Arc<Counters>) -> Self {
+        Self {
+            target,
+            counters,
+            closed: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            idle: Mutex::default(),
+            emptied: Notify::new(),
+        }
+    }
+
+    pub fn owner(&self) -> &Owner {
+        self.counters.owner()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// Gives the instance no new request from now on.
+    pub fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.lock().clear();
+    }
+
+    pub fn reopen(&self) {
+        self.closed.store(false, SeqCst);
+    }
+
+    /// Counts a request in, or refuses it because the instance is closed.
+    ///
+    /// Counting first and looking then is what makes draining exact: whoever closes the instance
+    /// afterwards sees the count, and whoever was late is turned away.
+    pub fn enter(&self) -> bool {
+        self.counters.enter();
+        if !self.is_closed() {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    pub fn leave(&self) {
+        if self.counters.leave() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Waits until no request is left, or until the deadline; returns how many are.
+    pub async fn emptied(&self, deadline: tokio::time::Instant) -> u64 {
+        loop {
+            let emptied = self.emptied.notified();
+            let left = self.counters.in_flight();
+            if left == 0 || tokio::time::timeout_at(deadline, emptied).await.is_err() {
+                return left;
+            }
+        }
+    }
+
+    /// Takes note that the instance cannot be connected to.
+    pub fn refused(&self) {
+        self.refused.store(now_ms().max(1), SeqCst);
+    }
+
+    pub fn is_avoided(&self) -> bool {
+        let refused = self.refused.load(SeqCst);
+        refused != 0 && now_ms() < refused + AVOID_MS
+    }
+
+    /// Returns an idle connection that was alive a moment ago.
+    pub fn take_idle(&self) -> Option<Box<Upstream>> {
+        loop {
+            let upstream = self.lock().pop()?;
+            if upstream.is_alive() {
+                return Some(upstream);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request.
+    pub fn keep(&self, mut upstream: Box<Upstream>) {
+        if self.is_closed() {
+            return;
+        }
+        upstream.rest();
+        let mut idle = self.lock();
+        if idle.len() < MOST_IDLE {
+            idle.push(upstream);
+        }
+    }
+
+    /// Lets go of connections that were not needed for a while.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.lock().retain(|upstream| upstream.rested(now) < IDLE && upstream.is_alive());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Upstream>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns milliseconds since this process first asked.
+pub(super) fn now_ms() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}

@@ -1,0 +1,355 @@
+//! Accepts clients, speaks HTTP/1.1 or HTTP/2 with them, and lets go of those who only sit there.
+
+use std::{
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::HeaderValue;
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::Notify,
+    time::{Instant, Sleep},
+};
+
+use super::{Guards, forward, headers::peer_value, instance::now_ms, serve::Proxy};
+
+/// How HTTP/2 with prior knowledge begins; no method of HTTP/1 does.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// Most requests at once on one HTTP/2 connection.
+const MOST_STREAMS: u32 = 256;
+
+/// Binds an address to listen on.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4_096)
+}
+
+/// Accepts clients until it is aborted. Aborting loses nobody: who is accepted is being served.
+pub(super) async fn accept(proxy: Arc<Proxy>, address: SocketAddr, listener: Arc<TcpListener>) {
+    let room = Arc::new(Room::default());
+    loop {
+        let guards = proxy.table.load().guards(address);
+        room.free(guards.connections).await;
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let client = Arc::new(Client {
+                    proxy: Arc::clone(&proxy),
+                    listener: address,
+                    peer: peer_value(peer.ip()),
+                    watch: Arc::default(),
+                    _seat: room.enter(),
+                    _count: proxy.count_connection(),
+                });
+                tokio::spawn(serve(client, stream, guards));
+            }
+            // Out of file descriptors, most likely. Those in use come back.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// The connection of one client.
+pub(super) struct Client {
+    pub proxy: Arc<Proxy>,
+    pub listener: SocketAddr,
+    pub peer: HeaderValue,
+    pub watch: Arc<Watch>,
+    _seat: Seat,
+    _count: super::serve::Counted,
+}
+
+impl Client {
+    pub fn is_behind_proxy(&self) -> bool {
+        self.proxy.table.load().is_behind_proxy(self.listener)
+    }
+}
+
+/// How many clients a listener has.
+#[derive(Debug, Default)]
+struct Room {
+    taken: AtomicU64,
+    left: Notify,
+}
+
+#[derive(Debug)]
+struct Seat(Arc<Room>);
+
+impl Room {
+    async fn free(&self, most: usize) {
+        loop {
+            let left = self.left.notified();
+            if self.taken.load(SeqCst) < most as u64 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn enter(self: &Arc<Self>) -> Seat {
+        self.taken.fetch_add(1, SeqCst);
+        Seat(Arc::clone(self))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, SeqCst);
+        self.0.left.notify_one();
+    }
+}
+
+async fn serve(client: Arc<Client>, stream: TcpStream, guards: Guards) {
+    // Only a hint for the system; without it, answers are a little later.
+    let _ = stream.set_nodelay(true);
+    let patience = Duration::from_millis(guards.head_ms);
+    match tokio::time::timeout(patience, speaks_http2(&stream)).await {
+        Ok(Ok(true)) => serve_http2(client, stream, guards).await,
+        Ok(Ok(false)) => serve_http1(client, stream, guards).await,
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Looks at the first bytes without taking them.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut bytes = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut bytes).await?;
+        if seen == 0 || seen == bytes.len() || bytes[..seen] != PREFACE[..seen] {
+            return Ok(bytes == PREFACE);
+        }
+        // Part of the preface: rare, and nothing tells when more has come but looking again.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn serve_http1(client: Arc<Client>, stream: TcpStream, guards: Guards) {
+    let watch = Arc::clone(&client.watch);
+    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new());
+    // `Watch` tells a slow head from a resting connection; the timer of hyper does not.
+    builder.header_read_timeout(None);
+    builder.max_buf_size(guards.head_bytes.max(8 * 1024));
+    if guards.headers != Guards::default().headers {
+        builder.max_headers(guards.headers);
+    }
+    let service = service_fn(move |request| forward::answer(Arc::clone(&client), request));
+    let connection = builder.serve_connection(io, service).with_upgrades();
+    let mut connection = pin!(connection);
+    let mut alarm = pin!(Alarm::new(watch, &guards));
+    poll_fn(|context| {
+        if connection.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        alarm.as_mut().poll(context)
+    })
+    .await;
+}
+
+async fn serve_http2(client: Arc<Client>, stream: TcpStream, guards: Guards) {
+    let watch = Arc::clone(&client.watch);
+    watch.is_http2.store(true, Relaxed);
+    let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
+    let mut leaving = client.proxy.leaving.subscribe();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new());
+    builder.max_concurrent_streams(MOST_STREAMS);
+    builder.max_header_list_size(guards.head_bytes.try_into().unwrap_or(u32::MAX));
+    builder.keep_alive_interval(Duration::from_secs(30));
+    let service = service_fn(move |request| forward::answer(Arc::clone(&client), request));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut alarm = pin!(Alarm::new(watch, &guards));
+    let mut said = false;
+    loop {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = poll_fn(|context| alarm.as_mut().poll(context)) => return,
+            _ = leaving.wait_for(|leaving| *leaving), if !said => {
+                // GOAWAY: the client opens a new connection for its next request.
+                connection.as_mut().graceful_shutdown();
+                said = true;
+            }
+        }
+    }
+}
+
+/// What one connection is doing, noted by those who see it, read now and then by its [`Alarm`].
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    is_http2: AtomicBool,
+    /// Requests being answered.
+    busy: AtomicU32,
+    /// Requests so far.
+    requests: AtomicU64,
+    /// When the head now being read began, in milliseconds of [`now_ms`]; 0 if none is.
+    head: AtomicU64,
+    /// When the last answer ended, or the connection began; 0 until the alarm first looks.
+    rests_since: AtomicU64,
+    /// When the client last stopped taking what we send; 0 if it takes it.
+    blocked: AtomicU64,
+}
+
+/// Held while a request is being answered.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Watch>);
+
+impl Watch {
+    pub fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, SeqCst);
+        self.requests.fetch_add(1, Relaxed);
+        self.head.store(0, Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    fn bytes_came(&self) {
+        let may_be_head = !self.is_http2.load(Relaxed) && self.busy.load(Relaxed) == 0;
+        if may_be_head && self.head.load(Relaxed) == 0 {
+            self.head.store(now_ms().max(1), Relaxed);
+        }
+    }
+
+    /// Returns how many milliseconds to wait before looking again; nothing if time is up.
+    fn left(&self, guards: &Guards) -> Option<u64> {
+        let now = now_ms().max(1);
+        let look_again = (guards.head_ms / 2).max(1);
+        let blocked = self.blocked.load(Relaxed);
+        if blocked != 0 && now >= blocked + guards.idle_ms {
+            return None;
+        }
+        if self.busy.load(SeqCst) > 0 {
+            return Some(look_again);
+        }
+        let head = self.head.load(Relaxed);
+        let end = if head != 0 {
+            head + guards.head_ms
+        } else {
+            let _ = self.rests_since.compare_exchange(0, now, SeqCst, SeqCst);
+            let rests = self.rests_since.load(SeqCst);
+            let is_new = self.requests.load(Relaxed) == 0;
+            rests + if is_new { guards.head_ms } else { guards.idle_ms }
+        };
+        let left = end.checked_sub(now).filter(|left| *left > 0)?;
+        Some(left.min(look_again))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.rests_since.store(now_ms().max(1), SeqCst);
+        self.0.busy.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Is ready once the client has had its time. One timer for a connection, not one for a request.
+struct Alarm {
+    watch: Arc<Watch>,
+    guards: Guards,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    fn new(watch: Arc<Watch>, guards: &Guards) -> Self {
+        let left = watch.left(guards).unwrap_or(guards.head_ms);
+        let sleep = Box::pin(tokio::time::sleep(Duration::from_millis(left)));
+        Self { watch, guards: guards.clone(), sleep }
+    }
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let alarm = self.get_mut();
+        loop {
+            ready!(alarm.sleep.as_mut().poll(context));
+            let Some(left) = alarm.watch.left(&alarm.guards) else {
+                return Poll::Ready(());
+            };
+            let next = Instant::now() + Duration::from_millis(left);
+            alarm.sleep.as_mut().reset(next);
+        }
+    }
+}
+
+/// The socket of a client, seen by its [`Watch`].
+struct Watched {
+    stream: TcpStream,
+    watch: Arc<Watch>,
+}
+
+impl Watched {
+    fn written<T>(&self, result: Poll<T>) -> Poll<T> {
+        if result.is_ready() {
+            if self.watch.blocked.load(Relaxed) != 0 {
+                self.watch.blocked.store(0, Relaxed);
+            }
+        } else if self.watch.blocked.load(Relaxed) == 0 {
+            self.watch.blocked.store(now_ms().max(1), Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.watch.bytes_came();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,54 @@
+//! What a client reads where no instance answered.
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+
+use super::forward::Reply;
+
+/// Returns an answer of our own, in words or in JSON.
+pub(super) fn page(
+    status: StatusCode,
+    words: &str,
+    asked: &HeaderMap,
+    request_id: Option<&HeaderValue>,
+) -> Response<Reply> {
+    let id = request_id.and_then(|id| id.to_str().ok());
+    let (kind, text) = match wants_json(asked) {
+        true => ("application/json", json(status, words, id)),
+        false => ("text/plain; charset=utf-8", plain(status, words, id)),
+    };
+    let mut response = Response::new(Reply::own(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if let Some(id) = request_id {
+        headers.insert("x-request-id", id.clone());
+    }
+    response
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("json"))
+}
+
+fn plain(status: StatusCode, words: &str, id: Option<&str>) -> String {
+    let id = id.map(|id| format!("\nRequest {id}\n")).unwrap_or_default();
+    format!("{status}\n\n{words}\n{id}")
+}
+
+fn json(status: StatusCode, words: &str, id: Option<&str>) -> String {
+    let text = serde_json::json!({
+        "status": status.as_u16(),
+        "error": words,
+        "request_id": id,
+    });
+    format!("{text}\n")
+}

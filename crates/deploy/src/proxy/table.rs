@@ -1,0 +1,395 @@
+//! The table in force, made ready for finding an instance quickly.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use indexmap::IndexMap;
+use journal::{InstanceId, ReleaseId, ServiceName};
+
+use super::{
+    Guards, Limits, Route, Routes, Service, Target,
+    count::{Counters, Hub, Owner},
+    gate::Gate,
+    instance::Instance,
+    share::{Deck, random_below},
+};
+
+/// How many tallies of instances that are gone are kept for those who have not read them yet.
+const MOST_GONE: usize = 1_000;
+
+/// A table in force.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub routes: Routes,
+    ports: HashMap<SocketAddr, Port>,
+    services: HashMap<ServiceName, Arc<LiveService>>,
+}
+
+#[derive(Debug)]
+struct Port {
+    guards: Guards,
+    behind_proxy: bool,
+    /// The most specific first.
+    ways: Vec<Way>,
+}
+
+#[derive(Debug)]
+struct Way {
+    host: Host,
+    path: String,
+    service: Arc<LiveService>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Host {
+    Any,
+    /// With its leading dot.
+    Below(String),
+    Exact(String),
+}
+
+impl Table {
+    /// Returns the service that answers for a host (lower case, without port) and path.
+    pub fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Option<&Arc<LiveService>> {
+        let port = self.ports.get(&listener)?;
+        let way = port.ways.iter().find(|way| way.covers(host, path))?;
+        Some(&way.service)
+    }
+
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<LiveService>> {
+        self.services.get(name)
+    }
+
+    pub fn guards(&self, listener: SocketAddr) -> Guards {
+        let port = self.ports.get(&listener);
+        port.map_or_else(Guards::default, |port| port.guards.clone())
+    }
+
+    pub fn is_behind_proxy(&self, listener: SocketAddr) -> bool {
+        self.ports.get(&listener).is_some_and(|port| port.behind_proxy)
+    }
+}
+
+impl Way {
+    fn new(route: &Route, service: &Arc<LiveService>) -> Self {
+        let host = match route.host.as_deref().map(str::to_ascii_lowercase) {
+            None => Host::Any,
+            Some(host) => match host.strip_prefix('*') {
+                Some(suffix) => Host::Below(suffix.to_owned()),
+                None => Host::Exact(host),
+            },
+        };
+        Self { host, path: route.path.clone(), service: Arc::clone(service) }
+    }
+
+    fn covers(&self, host: &str, path: &str) -> bool {
+        let host_fits = match &self.host {
+            Host::Any => true,
+            Host::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
+            Host::Exact(name) => host == name,
+        };
+        host_fits
+            && match path.strip_prefix(self.path.as_str()) {
+                Some(rest) => rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'),
+                None => false,
+            }
+    }
+
+    /// Sorts exact hosts before wildcards before any, and long names and paths before short ones.
+    fn specificity(&self) -> (u8, usize, usize) {
+        let (kind, length) = match &self.host {
+            Host::Any => (0, 0),
+            Host::Below(suffix) => (1, suffix.len()),
+            Host::Exact(_) => (2, 0),
+        };
+        (kind, length, self.path.len())
+    }
+}
+
+/// A service of the table in force.
+#[derive(Debug)]
+pub(super) struct LiveService {
+    pub name: ServiceName,
+    pub limits: Limits,
+    pub gate: Arc<Gate>,
+    pub hub: Arc<Hub>,
+    /// Counts the requests no instance could be found for.
+    pub unserved: Arc<Counters>,
+    releases: Vec<LiveRelease>,
+    /// Only where more than one release gets requests.
+    deck: Option<Mutex<Deck>>,
+}
+
+#[derive(Debug)]
+struct LiveRelease {
+    id: ReleaseId,
+    instances: Vec<Arc<Instance>>,
+}
+
+impl LiveService {
+    /// Returns whether more than one release gets requests, so that every failure is news.
+    pub fn is_contested(&self) -> bool {
+        self.deck.is_some()
+    }
+
+    /// Chooses an instance for a request, and counts the request in.
+    ///
+    /// A release is dealt by weight; the less busy of two of its instances answers.
+    pub fn enter(&self) -> Option<Arc<Instance>> {
+        let dealt = match &self.deck {
+            Some(deck) => deck.lock().unwrap_or_else(PoisonError::into_inner).deal(),
+            None => 0,
+        };
+        // Where the whole release is being drained, another answers.
+        let order = self.releases.iter().cycle().skip(dealt).take(self.releases.len());
+        order.into_iter().find_map(|release| release.enter(&[]))
+    }
+
+    /// Chooses another instance of the same release, and counts the request in.
+    pub fn enter_again(&self, release: &ReleaseId, tried: &[InstanceId]) -> Option<Arc<Instance>> {
+        let release = self.releases.iter().find(|live| live.id == *release)?;
+        release.enter(tried)
+    }
+}
+
+impl LiveRelease {
+    fn enter(&self, tried: &[InstanceId]) -> Option<Arc<Instance>> {
+        if let ([only], []) = (self.instances.as_slice(), tried) {
+            return only.enter().then(|| Arc::clone(only));
+        }
+        // Twice, because an instance may be closed between looking and entering.
+        for _ in 0..2 {
+            let mut fit: Vec<_> = self.instances.iter().collect();
+            fit.retain(|one| !one.is_closed() && !tried.contains(&one.target.instance));
+            if fit.iter().any(|one| !one.is_avoided()) {
+                fit.retain(|one| !one.is_avoided());
+            }
+            let chosen = less_busy_of_two(&fit)?;
+            if chosen.enter() {
+                return Some(Arc::clone(chosen));
+            }
+        }
+        None
+    }
+}
+
+fn less_busy_of_two<'a>(instances: &[&'a Arc<Instance>]) -> Option<&'a Arc<Instance>> {
+    match instances {
+        [] => None,
+        [only] => Some(only),
+        _ => {
+            let first = random_below(instances.len());
+            let step = 1 + random_below(instances.len() - 1);
+            let second = (first + step) % instances.len();
+            let (first, second) = (instances[first], instances[second]);
+            let busier = first.counters.in_flight() > second.counters.in_flight();
+            Some(if busier { second } else { first })
+        }
+    }
+}
+
+/// What lives longer than a table: instances, counters, gates.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    instances: HashMap<InstanceId, Arc<Instance>>,
+    counters: IndexMap<Owner, Arc<Counters>>,
+    gates: HashMap<ServiceName, Arc<Gate>>,
+}
+
+impl Registry {
+    /// Makes a table ready; nothing changes for requests until it is put in force.
+    pub fn build(&mut self, routes: Routes, before: &Table, hub: &Arc<Hub>) -> Table {
+        let mut services = HashMap::new();
+        for (name, service) in &routes.services {
+            let live = self.service(name, service, before.service(name), hub);
+            services.insert(name.clone(), Arc::new(live));
+        }
+        let mut ports = HashMap::new();
+        for listener in &routes.listeners {
+            let known = |route: &Route| Some(Way::new(route, services.get(&route.service)?));
+            let mut ways: Vec<_> = listener.routes.iter().filter_map(known).collect();
+            ways.sort_by_key(|way| std::cmp::Reverse(way.specificity()));
+            let port =
+                Port { guards: listener.guards.clone(), behind_proxy: listener.behind_proxy, ways };
+            ports.insert(listener.address, port);
+        }
+        Table { routes, ports, services }
+    }
+
+    /// Opens what a table names, though it may have been drained before.
+    pub fn reopen(&self, routes: &Routes) {
+        for target in routes.services.values().flat_map(|service| &service.targets) {
+            if let Some(instance) = self.instances.get(&target.instance) {
+                instance.reopen();
+            }
+        }
+    }
+
+    /// Closes what the table in force no longer names, and forgets what is gone.
+    pub fn close_unnamed(&mut self, routes: &Routes) {
+        let named = routes.services.values().flat_map(|service| &service.targets);
+        let named: HashSet<_> = named.map(|target| &target.instance).collect();
+        self.instances.retain(|id, instance| {
+            let is_named = named.contains(id);
+            if !is_named {
+                instance.close();
+            }
+            is_named || instance.counters.in_flight() > 0
+        });
+        self.gates.retain(|name, gate| routes.services.contains_key(name) || gate.is_closed());
+        self.forget_the_oldest(routes);
+    }
+
+    pub fn instance(&self, id: &InstanceId) -> Option<Arc<Instance>> {
+        self.instances.get(id).cloned()
+    }
+
+    pub fn instances(&self) -> Vec<Arc<Instance>> {
+        self.instances.values().cloned().collect()
+    }
+
+    pub fn counters(&self) -> Vec<Arc<Counters>> {
+        self.counters.values().cloned().collect()
+    }
+
+    pub fn gates(&self) -> impl Iterator<Item = (&ServiceName, &Arc<Gate>)> {
+        self.gates.iter()
+    }
+
+    fn service(
+        &mut self,
+        name: &ServiceName,
+        service: &Service,
+        before: Option<&Arc<LiveService>>,
+        hub: &Arc<Hub>,
+    ) -> LiveService {
+        let mut instances: BTreeMap<ReleaseId, Vec<Arc<Instance>>> = BTreeMap::new();
+        for target in &service.targets {
+            let instance = self.live(name, target);
+            instances.entry(target.release.clone()).or_default().push(instance);
+        }
+        instances.retain(|release, _| service.weight(release) > 0);
+        let weights: Vec<_> = instances.keys().map(|release| service.weight(release)).collect();
+        let releases = instances.into_iter();
+        let releases = releases.map(|(id, instances)| LiveRelease { id, instances });
+        let releases: Vec<_> = releases.collect();
+        let unserved = Owner { service: name.clone(), release: None, instance: None };
+        LiveService {
+            name: name.clone(),
+            limits: service.limits.clone(),
+            gate: Arc::clone(self.gates.entry(name.clone()).or_default()),
+            hub: Arc::clone(hub),
+            unserved: self.counter(unserved),
+            deck: (weights.len() > 1).then(|| Mutex::new(carried_on(&releases, weights, before))),
+            releases,
+        }
+    }
+
+    fn live(&mut self, service: &ServiceName, target: &Target) -> Arc<Instance> {
+        match self.instances.get(&target.instance) {
+            Some(known) if known.target == *target && known.owner().service == *service => {
+                Arc::clone(known)
+            }
+            known => {
+                // The id moved to another address: the one before gets nothing more.
+                if let Some(known) = known {
+                    known.close();
+                }
+                let owner = Owner {
+                    service: service.clone(),
+                    release: Some(target.release.clone()),
+                    instance: Some(target.instance.clone()),
+                };
+                let counters = self.counter(owner);
+                let instance = Arc::new(Instance::new(target.clone(), counters));
+                self.instances.insert(target.instance.clone(), Arc::clone(&instance));
+                instance
+            }
+        }
+    }
+
+    fn counter(&mut self, owner: Owner) -> Arc<Counters> {
+        let new = || Arc::new(Counters::new(owner.clone()));
+        Arc::clone(self.counters.entry(owner.clone()).or_insert_with(new))
+    }
+
+    fn forget_the_oldest(&mut self, routes: &Routes) {
+        let instances = &self.instances;
+        let gone = |owner: &Owner| match &owner.instance {
+            Some(instance) => !instances.contains_key(instance),
+            None => !routes.services.contains_key(&owner.service),
+        };
+        let mut surplus = self.counters.keys().filter(|owner| gone(owner)).count();
+        surplus = surplus.saturating_sub(MOST_GONE);
+        self.counters.retain(|owner, _| {
+            let forget = surplus > 0 && gone(owner);
+            surplus -= usize::from(forget);
+            !forget
+        });
+    }
+}
+
+/// Returns the deck of the table before, where nothing changed, so that its row is dealt to the end.
+fn carried_on(
+    releases: &[LiveRelease],
+    weights: Vec<u16>,
+    before: Option<&Arc<LiveService>>,
+) -> Deck {
+    let same = |before: &&Arc<LiveService>| {
+        let ids = before.releases.iter().map(|release| &release.id);
+        ids.eq(releases.iter().map(|release| &release.id))
+    };
+    let deck = before.filter(same).and_then(|before| before.deck.as_ref());
+    let deck = deck.map(|deck| deck.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    deck.filter(|deck| deck.weights() == weights).unwrap_or_else(|| Deck::new(weights))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(ways: &[(Option<&str>, &str, &str)]) -> (Table, SocketAddr) {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        let mut routes = Routes { version: 1, ..Routes::default() };
+        let mut listener = super::super::Listener::all_to(address, "unused");
+        listener.routes.clear();
+        for (host, path, service) in ways {
+            routes.services.insert((*service).into(), Service::default());
+            listener.routes.push(Route {
+                host: host.map(str::to_owned),
+                path: (*path).to_owned(),
+                service: (*service).into(),
+            });
+        }
+        routes.listeners.push(listener);
+        routes.check().expect("the table is sound");
+        let table = Registry::default().build(routes, &Table::default(), &Arc::default());
+        (table, address)
+    }
+
+    #[test]
+    fn the_most_specific_route_wins() {
+        let (table, address) = table(&[
+            (None, "/", "rest"),
+            (None, "/api", "api"),
+            (Some("*.shop.test"), "/", "tenants"),
+            (Some("WWW.shop.test"), "/", "www"),
+            (Some("www.shop.test"), "/api", "www-api"),
+        ]);
+        let found = |host, path| table.find(address, host, path).map(|live| live.name.to_string());
+        let is = |host, path, name: &str| assert_eq!(found(host, path).as_deref(), Some(name));
+        is("a.test", "/", "rest");
+        is("a.test", "/api", "api");
+        is("a.test", "/api/users", "api");
+        is("a.test", "/apis", "rest");
+        is("eu.shop.test", "/api", "tenants");
+        is("shop.test", "/", "rest");
+        is("www.shop.test", "/x", "www");
+        is("www.shop.test", "/api/x", "www-api");
+        let elsewhere = SocketAddr::from(([127, 0, 0, 1], 81));
+        assert!(table.find(elsewhere, "a.test", "/").is_none());
+    }
+}
