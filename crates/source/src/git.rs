@@ -32,17 +32,12 @@ impl Repository {
     /// Finds the repository that holds `dir`.
     pub fn discover(dir: &Path) -> Result<Self, GitError> {
         if let Err(source) = fs::read_dir(dir) {
-            return Err(GitError::Io {
-                path: dir.to_owned(),
-                source,
-            });
+            return Err(GitError::Io { path: dir.to_owned(), source });
         }
         let ask = |question: &str| {
             let mut git = Git::in_dir(dir, "find the repository");
             git.args(["rev-parse", "--path-format=absolute", question]);
-            git.output()
-                .map_err(|error| error.explain_discovery(dir))
-                .map(path_line)
+            git.output().map_err(|error| error.explain_discovery(dir)).map(path_line)
         };
         let git_dir = ask("--absolute-git-dir")?;
         if ask("--is-bare-repository")?.as_os_str() == "true" {
@@ -50,15 +45,9 @@ impl Repository {
         }
         let common_dir = ask("--git-common-dir")?;
         let root = ask("--show-toplevel")?;
-        let repository = Self {
-            root,
-            git_dir,
-            common_dir,
-        };
+        let repository = Self { root, git_dir, common_dir };
         if repository.rev("HEAD")?.is_none() {
-            return Err(GitError::Empty {
-                root: repository.root,
-            });
+            return Err(GitError::Empty { root: repository.root });
         }
         Ok(repository)
     }
@@ -110,17 +99,14 @@ impl Repository {
             let name = String::from_utf8_lossy(trim_line(&name)).into_owned();
             name.strip_prefix("refs/heads/").map(str::to_owned)
         });
-        let commit = self.rev("HEAD")?.ok_or_else(|| GitError::Empty {
-            root: self.root.clone(),
-        })?;
+        let commit =
+            self.rev("HEAD")?.ok_or_else(|| GitError::Empty { root: self.root.clone() })?;
         Ok(Head { branch, commit })
     }
 
     /// Returns the commit that a revision names: a branch, a tag, `HEAD~2`, a short id.
     pub fn resolve(&self, rev: &str) -> Result<CommitId, GitError> {
-        self.rev(rev)?.ok_or_else(|| GitError::UnknownRevision {
-            rev: rev.to_owned(),
-        })
+        self.rev(rev)?.ok_or_else(|| GitError::UnknownRevision { rev: rev.to_owned() })
     }
 
     /// Returns the commit a local branch points at; `None` when there is no such branch.
@@ -147,9 +133,7 @@ impl Repository {
     /// Returns what a commit says about itself.
     pub fn commit(&self, id: &CommitId) -> Result<Commit, GitError> {
         let mut commits = self.read_log(&[OsStr::new("--no-walk"), OsStr::new(id.as_str())])?;
-        commits.pop().ok_or_else(|| GitError::UnknownRevision {
-            rev: id.to_string(),
-        })
+        commits.pop().ok_or_else(|| GitError::UnknownRevision { rev: id.to_string() })
     }
 
     /// Returns the commits reachable from `range.to` but not from `range.after`, newest first.
@@ -165,13 +149,7 @@ impl Repository {
 
     fn read_log(&self, args: &[&OsStr]) -> Result<Vec<Commit>, GitError> {
         let mut git = self.git("read the history");
-        git.args([
-            "log",
-            "--no-patch",
-            "--no-color",
-            "--no-show-signature",
-            "--encoding=UTF-8",
-        ]);
+        git.args(["log", "--no-patch", "--no-color", "--no-show-signature", "--encoding=UTF-8"]);
         git.arg("--format=tformat:%H%x00%P%x00%an%x00%ae%x00%ct%x00%s%x00%b%x00");
         git.args(args).arg("--");
         let out = git.output().map_err(|error| error.explain_object(args))?;
@@ -188,21 +166,11 @@ impl Repository {
         to: &CommitId,
     ) -> Result<Vec<FileChange>, GitError> {
         let Some(from) = from else {
-            let added = |entry: TreeEntry| FileChange {
-                path: entry.path,
-                change: Change::Added,
-            };
+            let added = |entry: TreeEntry| FileChange { path: entry.path, change: Change::Added };
             return Ok(self.files_at(to)?.into_iter().map(added).collect());
         };
         let mut git = self.git("compare two commits");
-        git.args([
-            "diff-tree",
-            "-r",
-            "-z",
-            "--no-renames",
-            "--no-ext-diff",
-            "--name-status",
-        ]);
+        git.args(["diff-tree", "-r", "-z", "--no-renames", "--no-ext-diff", "--name-status"]);
         git.args([from.as_str(), to.as_str(), "--"]);
         let out = git.output()?;
         let mut fields = out.split(|byte| *byte == 0);
@@ -213,10 +181,7 @@ impl Repository {
                 Some(b'D') => Change::Deleted,
                 _ => Change::Modified,
             };
-            changes.push(FileChange {
-                path: path_of(path),
-                change,
-            });
+            changes.push(FileChange { path: path_of(path), change });
         }
         Ok(changes)
     }
@@ -228,25 +193,14 @@ impl Repository {
         to: &CommitId,
     ) -> Result<DiffSummary, GitError> {
         let mut git = self.git("compare two commits");
-        git.args([
-            "diff-tree",
-            "-r",
-            "-z",
-            "--no-renames",
-            "--no-ext-diff",
-            "--numstat",
-        ]);
+        git.args(["diff-tree", "-r", "-z", "--no-renames", "--no-ext-diff", "--numstat"]);
         match from {
             Some(from) => git.args([from.as_str(), to.as_str()]),
             None => git.args([self.empty_tree()?.as_str(), to.as_str()]),
         };
         git.arg("--");
         let mut summary = DiffSummary::default();
-        for line in git
-            .output()?
-            .split(|byte| *byte == 0)
-            .filter(|line| !line.is_empty())
-        {
+        for line in git.output()?.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
             let mut parts = line.splitn(3, |byte| *byte == b'\t');
             let mut number =
                 || -> Option<u64> { std::str::from_utf8(parts.next()?).ok()?.trim().parse().ok() };
@@ -271,13 +225,7 @@ impl Repository {
     /// Returns everything in the worktree and the index that is not committed.
     pub fn uncommitted(&self) -> Result<Vec<Uncommitted>, GitError> {
         let mut git = self.git("list what is not committed");
-        git.args([
-            "status",
-            "--porcelain=v1",
-            "-z",
-            "--untracked-files=all",
-            "--no-renames",
-        ]);
+        git.args(["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames"]);
         git.arg("--ignore-submodules=none");
         let out = git.output()?;
         let entries = out.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
@@ -292,10 +240,7 @@ impl Repository {
                     (b'A', _) => UncommittedState::Added,
                     _ => UncommittedState::Modified,
                 };
-                Uncommitted {
-                    path: path_of(&entry[3..]),
-                    state,
-                }
+                Uncommitted { path: path_of(&entry[3..]), state }
             })
             .collect())
     }
@@ -310,10 +255,7 @@ impl Repository {
     /// Returns the paths at which a commit mounts other repositories.
     pub fn submodules(&self, commit: &CommitId) -> Result<Vec<PathBuf>, GitError> {
         let entries = self.files_at(commit)?.into_iter();
-        Ok(entries
-            .filter(|e| e.kind == EntryKind::Submodule)
-            .map(|e| e.path)
-            .collect())
+        Ok(entries.filter(|e| e.kind == EntryKind::Submodule).map(|e| e.path).collect())
     }
 
     /// Returns every file of a commit, in Git's order.
@@ -335,13 +277,8 @@ impl Repository {
         if let Some(path) = path {
             git.arg("--").arg(path);
         }
-        let out = git
-            .output()
-            .map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
-        Ok(out
-            .split(|byte| *byte == 0)
-            .filter_map(TreeEntry::read)
-            .collect())
+        let out = git.output().map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
+        Ok(out.split(|byte| *byte == 0).filter_map(TreeEntry::read).collect())
     }
 
     /// Returns the content of one file of a commit; `None` when there is no such file.
@@ -351,10 +288,7 @@ impl Repository {
         if !is_plain(path) {
             return Ok(None);
         }
-        let entry = self
-            .list_tree(commit, Some(path))?
-            .into_iter()
-            .find(|e| e.path == path);
+        let entry = self.list_tree(commit, Some(path))?.into_iter().find(|e| e.path == path);
         let Some(entry) = entry.filter(TreeEntry::has_content) else {
             return Ok(None);
         };
@@ -376,10 +310,7 @@ impl Repository {
         let known: Vec<Option<String>> = paths.iter().map(|p| objects.get(p).cloned()).collect();
         let asked: Vec<String> = known.iter().flatten().cloned().collect();
         let mut contents = self.read_objects(&asked)?.into_iter();
-        Ok(known
-            .iter()
-            .map(|id| id.as_ref().and_then(|_| contents.next().flatten()))
-            .collect())
+        Ok(known.iter().map(|id| id.as_ref().and_then(|_| contents.next().flatten())).collect())
     }
 
     fn read_objects(&self, ids: &[String]) -> Result<Vec<Option<Vec<u8>>>, GitError> {
@@ -402,9 +333,7 @@ impl Repository {
         // Asking and reading at once: with one after the other, both pipes could fill up.
         let contents = std::thread::scope(|scope| {
             scope.spawn(move || ids.iter().try_for_each(|id| writeln!(input, "{id}")));
-            ids.iter()
-                .map(|_| read_batch_entry(&mut output))
-                .collect::<Result<Vec<_>, _>>()
+            ids.iter().map(|_| read_batch_entry(&mut output)).collect::<Result<Vec<_>, _>>()
         });
         drop(output);
         child.wait().map_err(failed)?;
@@ -418,18 +347,15 @@ impl Repository {
     /// directories.
     pub fn checkout_to(&self, commit: &CommitId, dir: &Path) -> Result<(), GitError> {
         prepare_empty(dir)?;
-        let scratch = tempfile::tempdir().map_err(|source| GitError::Io {
-            path: std::env::temp_dir(),
-            source,
-        })?;
+        let scratch = tempfile::tempdir()
+            .map_err(|source| GitError::Io { path: std::env::temp_dir(), source })?;
         let mut git = Git::in_dir(dir, "check out a commit");
         git.env("GIT_DIR", &self.git_dir);
         git.env("GIT_WORK_TREE", dir);
         git.env("GIT_INDEX_FILE", scratch.path().join("index"));
         git.args(CHECKOUT_CONFIG);
         git.args(["read-tree", "--reset", "-u", commit.as_str()]);
-        git.output()
-            .map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
+        git.output().map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
         Ok(())
     }
 
@@ -459,8 +385,7 @@ impl Repository {
         let mut git = target("check out a clone");
         git.args(CHECKOUT_CONFIG);
         git.args(["read-tree", "--reset", "-u", "HEAD"]);
-        git.output()
-            .map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
+        git.output().map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
         if options.include_uncommitted {
             self.overlay_uncommitted(dir)?;
         }
@@ -473,12 +398,7 @@ impl Repository {
         let format = String::from_utf8_lossy(trim_line(&git.output()?)).into_owned();
 
         let mut git = Git::in_dir(dir, "make a clone");
-        git.args([
-            "init",
-            "--quiet",
-            "--template=",
-            &format!("--object-format={format}"),
-        ]);
+        git.args(["init", "--quiet", "--template=", &format!("--object-format={format}")]);
         git.output()?;
 
         let info = dir.join(".git/objects/info");
@@ -493,10 +413,7 @@ impl Repository {
             Ok(commits) => write_file(&dir.join(".git/shallow"), &commits)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
-                return Err(GitError::Io {
-                    path: shallow,
-                    source,
-                });
+                return Err(GitError::Io { path: shallow, source });
             }
         }
         for remote in self.remotes()? {
@@ -505,11 +422,7 @@ impl Repository {
             git.arg(&remote.url);
             git.output()?;
             let mut git = Git::in_dir(dir, "name the remotes of a clone");
-            git.args([
-                "config",
-                "--local",
-                &format!("remote.{}.fetch", remote.name),
-            ]);
+            git.args(["config", "--local", &format!("remote.{}.fetch", remote.name)]);
             git.arg(format!("+refs/heads/*:refs/remotes/{}/*", remote.name));
             git.output()?;
         }
@@ -524,10 +437,7 @@ impl Repository {
         options: &CloneOptions,
     ) -> Result<(), GitError> {
         let mut git = self.git("list tags and remote branches");
-        git.args([
-            "for-each-ref",
-            "--format=%(objectname) %(symref) %(refname)",
-        ]);
+        git.args(["for-each-ref", "--format=%(objectname) %(symref) %(refname)"]);
         git.args(["refs/tags", "refs/remotes"]);
         let listed = git.output()?;
         let mut wishes = Vec::new();
@@ -549,8 +459,7 @@ impl Repository {
         let mut git = Git::in_dir(dir, "write the refs of a clone");
         git.args(["update-ref", "--stdin", "-z"]);
         git.input(wishes);
-        git.output()
-            .map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
+        git.output().map_err(|e| e.explain_object(&[OsStr::new(commit.as_str())]))?;
         Ok(())
     }
 
@@ -581,15 +490,10 @@ impl Repository {
             let Some((key, url)) = entry.split_once('\n') else {
                 continue;
             };
-            let name = key
-                .strip_prefix("remote.")
-                .and_then(|key| key.strip_suffix(".url"));
+            let name = key.strip_prefix("remote.").and_then(|key| key.strip_suffix(".url"));
             let Some(name) = name else { continue };
             if !remotes.iter().any(|known| known.name == name) {
-                remotes.push(Remote {
-                    name: name.to_owned(),
-                    url: url.to_owned(),
-                });
+                remotes.push(Remote { name: name.to_owned(), url: url.to_owned() });
             }
         }
         Ok(remotes)
@@ -597,8 +501,7 @@ impl Repository {
 
     fn git(&self, doing: &'static str) -> Git {
         let mut git = Git::in_dir(&self.root, doing);
-        git.env("GIT_DIR", &self.git_dir)
-            .env("GIT_WORK_TREE", &self.root);
+        git.env("GIT_DIR", &self.git_dir).env("GIT_WORK_TREE", &self.root);
         git
     }
 }
@@ -630,9 +533,7 @@ impl CommitId {
 
     fn read(bytes: &[u8]) -> Result<Self, GitError> {
         let text = String::from_utf8_lossy(bytes);
-        text.parse().map_err(|_| GitError::Answer {
-            answer: text.into_owned(),
-        })
+        text.parse().map_err(|_| GitError::Answer { answer: text.into_owned() })
     }
 }
 
@@ -800,18 +701,11 @@ impl TreeEntry {
             _ => EntryKind::File,
         };
         let object = meta.nth(1)?.to_owned();
-        Some(Self {
-            path: path_of(&line[tab + 1..]),
-            kind,
-            object,
-        })
+        Some(Self { path: path_of(&line[tab + 1..]), kind, object })
     }
 
     fn has_content(&self) -> bool {
-        matches!(
-            self.kind,
-            EntryKind::File | EntryKind::Executable | EntryKind::Symlink
-        )
+        matches!(self.kind, EntryKind::File | EntryKind::Executable | EntryKind::Symlink)
     }
 }
 
@@ -944,10 +838,7 @@ impl GitError {
         Some(match self {
             Self::Missing => "install Git, for example with `apt-get install git`".into(),
             Self::NotARepository { dir } => {
-                format!(
-                    "run `git init {}` or choose another directory with `-C`",
-                    shown(dir)
-                )
+                format!("run `git init {}` or choose another directory with `-C`", shown(dir))
             }
             Self::Empty { .. } => {
                 "commit something first: `git add . && git commit -m \"first\"`".into()
@@ -983,21 +874,14 @@ impl GitError {
             return self;
         };
         if stderr.contains("dubious ownership") {
-            let named = stderr
-                .split('\'')
-                .nth(1)
-                .map_or_else(|| dir.to_owned(), PathBuf::from);
+            let named = stderr.split('\'').nth(1).map_or_else(|| dir.to_owned(), PathBuf::from);
             return Self::UnsafeOwnership { dir: named };
         }
         if stderr.contains("not a git repository") {
-            return Self::NotARepository {
-                dir: dir.to_owned(),
-            };
+            return Self::NotARepository { dir: dir.to_owned() };
         }
         if stderr.contains("must be run in a work tree") {
-            return Self::Bare {
-                dir: dir.to_owned(),
-            };
+            return Self::Bare { dir: dir.to_owned() };
         }
         self
     }
@@ -1007,24 +891,14 @@ impl GitError {
         let Self::Failed { stderr, .. } = &self else {
             return self;
         };
-        let missing = [
-            "bad object",
-            "bad revision",
-            "not a tree object",
-            "not a valid object",
-        ]
-        .iter()
-        .any(|complaint| stderr.contains(complaint))
+        let missing = ["bad object", "bad revision", "not a tree object", "not a valid object"]
+            .iter()
+            .any(|complaint| stderr.contains(complaint))
             || stderr.contains("nonexistent object")
             || stderr.contains("failed to unpack tree object");
-        let rev = args
-            .iter()
-            .map(|arg| arg.to_string_lossy())
-            .find(|arg| !arg.starts_with('-'));
+        let rev = args.iter().map(|arg| arg.to_string_lossy()).find(|arg| !arg.starts_with('-'));
         match rev {
-            Some(rev) if missing => Self::UnknownRevision {
-                rev: rev.into_owned(),
-            },
+            Some(rev) if missing => Self::UnknownRevision { rev: rev.into_owned() },
             _ => self,
         }
     }
@@ -1057,12 +931,7 @@ const CONFIG: [&str; 14] = [
 ];
 
 /// Settings for writing a whole tree: all of it, on all cores.
-const CHECKOUT_CONFIG: [&str; 4] = [
-    "-c",
-    "core.sparseCheckout=false",
-    "-c",
-    "checkout.workers=0",
-];
+const CHECKOUT_CONFIG: [&str; 4] = ["-c", "core.sparseCheckout=false", "-c", "checkout.workers=0"];
 
 /// What of Git's own environment is kept: where its configuration and its programs are.
 const KEPT: [&str; 6] = [
@@ -1085,20 +954,12 @@ impl Git {
         }
         command
             .envs([("GIT_OPTIONAL_LOCKS", "0"), ("GIT_TERMINAL_PROMPT", "0")])
-            .envs([
-                ("GIT_LITERAL_PATHSPECS", "1"),
-                ("GIT_PAGER", "cat"),
-                ("LC_ALL", "C"),
-            ])
+            .envs([("GIT_LITERAL_PATHSPECS", "1"), ("GIT_PAGER", "cat"), ("LC_ALL", "C")])
             .arg("-C")
             .arg(dir)
             .args(CONFIG)
             .stdin(Stdio::null());
-        Self {
-            command,
-            doing,
-            input: None,
-        }
+        Self { command, doing, input: None }
     }
 
     fn arg(&mut self, arg: impl AsRef<OsStr>) -> &mut Self {
@@ -1124,11 +985,7 @@ impl Git {
     /// Returns what it prints, or the error that it ends with.
     fn output(&mut self) -> Result<Vec<u8>, GitError> {
         let output = self.run()?;
-        if output.status.success() {
-            Ok(output.stdout)
-        } else {
-            Err(self.failed(&output.stderr))
-        }
+        if output.status.success() { Ok(output.stdout) } else { Err(self.failed(&output.stderr)) }
     }
 
     /// Returns what it prints; `None` when it ends with `code`, which is an answer of its own.
@@ -1180,49 +1037,27 @@ impl Git {
         let stderr = String::from_utf8_lossy(stderr);
         let lines: Vec<&str> = stderr
             .lines()
-            .map(|line| {
-                line.trim()
-                    .trim_start_matches("fatal: ")
-                    .trim_start_matches("error: ")
-            })
+            .map(|line| line.trim().trim_start_matches("fatal: ").trim_start_matches("error: "))
             .filter(|line| !line.is_empty())
             .collect();
-        let stderr = if lines.is_empty() {
-            "it said nothing".into()
-        } else {
-            lines.join("; ")
-        };
-        GitError::Failed {
-            doing: self.doing,
-            stderr,
-        }
+        let stderr = if lines.is_empty() { "it said nothing".into() } else { lines.join("; ") };
+        GitError::Failed { doing: self.doing, stderr }
     }
 }
 
 /// Whether Git complains about the repository itself and not about the name it was given.
 fn is_trouble(stderr: &[u8]) -> bool {
     let stderr = String::from_utf8_lossy(stderr);
-    [
-        "dubious ownership",
-        "not a git repository",
-        "corrupt",
-        "Permission denied",
-        "bad config",
-    ]
-    .iter()
-    .any(|trouble| stderr.contains(trouble))
+    ["dubious ownership", "not a git repository", "corrupt", "Permission denied", "bad config"]
+        .iter()
+        .any(|trouble| stderr.contains(trouble))
 }
 
 /// Reads one answer of `cat-file --batch`; `None` when the object is missing.
 fn read_batch_entry(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut header = String::new();
     from.read_line(&mut header)?;
-    let Some(size) = header
-        .trim_end()
-        .rsplit(' ')
-        .next()
-        .and_then(|size| size.parse().ok())
-    else {
+    let Some(size) = header.trim_end().rsplit(' ').next().and_then(|size| size.parse().ok()) else {
         return if header.trim_end().ends_with(" missing") {
             Ok(None)
         } else {
@@ -1284,16 +1119,11 @@ fn make_real_dirs(dir: &Path, top: &Path) -> io::Result<()> {
 }
 
 fn prepare_empty(dir: &Path) -> Result<(), GitError> {
-    let failed = |source| GitError::Io {
-        path: dir.to_owned(),
-        source,
-    };
+    let failed = |source| GitError::Io { path: dir.to_owned(), source };
     fs::create_dir_all(dir).map_err(failed)?;
     match fs::read_dir(dir).map_err(failed)?.next() {
         None => Ok(()),
-        Some(_) => Err(GitError::NotEmpty {
-            dir: dir.to_owned(),
-        }),
+        Some(_) => Err(GitError::NotEmpty { dir: dir.to_owned() }),
     }
 }
 
@@ -1302,10 +1132,7 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), GitError> {
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         fs::write(path, content)
     };
-    write().map_err(|source| GitError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    write().map_err(|source| GitError::Io { path: path.to_owned(), source })
 }
 
 /// Quotes a path the way Git's own files do.
@@ -1343,9 +1170,5 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 fn shown(path: &Path) -> String {
     let text = path.display().to_string();
     let is_safe = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(is_safe) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if text.chars().all(is_safe) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

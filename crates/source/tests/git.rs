@@ -19,9 +19,7 @@ struct World {
 
 impl World {
     fn empty() -> Self {
-        let world = Self {
-            dir: TempDir::new().expect("a temporary directory"),
-        };
+        let world = Self { dir: TempDir::new().expect("a temporary directory") };
         fs::create_dir(world.path()).expect("a directory for the repository");
         world.git(&["init", "--quiet", "--initial-branch=main"]);
         world
@@ -68,50 +66,27 @@ fn git_in(dir: &Path, args: &[&str]) -> String {
         .arg("-C")
         .arg(dir)
         .args(["-c", "user.name=Ana", "-c", "user.email=ana@example.com"])
-        .args([
-            "-c",
-            "protocol.file.allow=always",
-            "-c",
-            "commit.gpgSign=false",
-        ])
+        .args(["-c", "protocol.file.allow=always", "-c", "commit.gpgSign=false"])
         .args(args)
         .env("GIT_AUTHOR_DATE", "1700000000 +0100")
         .env("GIT_COMMITTER_DATE", "1700000001 +0100")
         .output()
         .expect("git runs");
-    assert!(
-        output.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout)
-        .trim_end()
-        .to_owned()
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 fn odd_names() -> Vec<PathBuf> {
-    let names: [&[u8]; 6] = [
-        b"with space",
-        b"two\nlines",
-        b"not-utf8-\xff\xfe",
-        b"-rf",
-        b"dir/:(top)",
-        b"\"q\"\t",
-    ];
-    names
-        .into_iter()
-        .map(|name| PathBuf::from(OsStr::from_bytes(name)))
-        .collect()
+    let names: [&[u8]; 6] =
+        [b"with space", b"two\nlines", b"not-utf8-\xff\xfe", b"-rf", b"dir/:(top)", b"\"q\"\t"];
+    names.into_iter().map(|name| PathBuf::from(OsStr::from_bytes(name))).collect()
 }
 
 #[test]
 fn a_directory_outside_any_repository_says_how_to_make_one() {
     let dir = TempDir::new().expect("a temporary directory");
     let error = Repository::discover(dir.path()).expect_err("there is no repository");
-    assert!(
-        matches!(error, GitError::NotARepository { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, GitError::NotARepository { .. }), "{error:?}");
     assert!(error.help().expect("help").contains("git init"));
 }
 
@@ -141,23 +116,15 @@ fn a_bare_repository_says_to_clone_it() {
 #[test]
 fn a_repository_of_another_user_says_how_to_trust_it() {
     let world = World::new();
-    let trusted = Command::new("git")
-        .args(["config", "--get-all", "safe.directory"])
-        .output();
+    let trusted = Command::new("git").args(["config", "--get-all", "safe.directory"]).output();
     let trusts_all = trusted.is_ok_and(|out| out.stdout.contains(&b'*'));
-    let chown = Command::new("chown")
-        .args(["-R", "65533"])
-        .arg(world.path())
-        .output();
+    let chown = Command::new("chown").args(["-R", "65533"]).arg(world.path()).output();
     if trusts_all || !chown.is_ok_and(|out| out.status.success()) {
         println!("skipped a_repository_of_another_user_says_how_to_trust_it: needs root");
         return;
     }
     let error = Repository::discover(&world.path()).expect_err("it is another user's");
-    assert!(
-        matches!(error, GitError::UnsafeOwnership { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, GitError::UnsafeOwnership { .. }), "{error:?}");
     assert!(error.help().expect("help").contains("safe.directory"));
 }
 
@@ -166,10 +133,7 @@ fn a_repository_is_found_from_a_directory_inside_it() {
     let world = World::new();
     world.write("a/b/c", "x");
     let found = Repository::discover(&world.path().join("a/b")).expect("a repository");
-    assert_eq!(
-        found.root(),
-        world.path().canonicalize().expect("it exists")
-    );
+    assert_eq!(found.root(), world.path().canonicalize().expect("it exists"));
     assert!(found.common_dir().ends_with(".git"));
 }
 
@@ -188,10 +152,7 @@ fn the_head_names_branch_and_commit() {
     let world = World::new();
     let second = world.commit("second");
     let head = world.open().head().expect("a head");
-    assert_eq!(
-        (head.branch.as_deref(), head.commit),
-        (Some("main"), second)
-    );
+    assert_eq!((head.branch.as_deref(), head.commit), (Some("main"), second));
 }
 
 #[test]
@@ -205,21 +166,10 @@ fn a_detached_head_has_no_branch() {
 fn revisions_that_look_like_options_are_only_unknown() {
     let world = World::new();
     let repository = world.open();
-    for rev in [
-        "--help",
-        "-n1",
-        "--exec=touch x",
-        "nope",
-        "",
-        "HEAD..HEAD",
-        "a\0b",
-        "HEAD:README",
-    ] {
+    for rev in ["--help", "-n1", "--exec=touch x", "nope", "", "HEAD..HEAD", "a\0b", "HEAD:README"]
+    {
         let error = repository.resolve(rev).expect_err("it names no commit");
-        assert!(
-            matches!(error, GitError::UnknownRevision { .. }),
-            "{rev:?}: {error:?}"
-        );
+        assert!(matches!(error, GitError::UnknownRevision { .. }), "{rev:?}: {error:?}");
     }
 }
 
@@ -232,10 +182,7 @@ fn tags_and_relations_resolve_to_commits() {
     let repository = world.open();
     assert_eq!(repository.resolve("v1").expect("a tag"), first);
     assert_eq!(repository.resolve("HEAD~1").expect("a parent"), first);
-    assert_eq!(
-        repository.resolve(first.short()).expect("a short id"),
-        first
-    );
+    assert_eq!(repository.resolve(first.short()).expect("a short id"), first);
 }
 
 #[test]
@@ -243,31 +190,18 @@ fn the_tip_of_a_branch_follows_commits_and_packing() {
     let world = World::new();
     let repository = world.open();
     let second = world.commit("second");
-    assert_eq!(
-        repository.branch_tip("main").expect("an answer"),
-        Some(second.clone())
-    );
+    assert_eq!(repository.branch_tip("main").expect("an answer"), Some(second.clone()));
     world.git(&["pack-refs", "--all"]);
-    assert_eq!(
-        repository.branch_tip("main").expect("an answer"),
-        Some(second)
-    );
+    assert_eq!(repository.branch_tip("main").expect("an answer"), Some(second));
     assert_eq!(repository.branch_tip("gone").expect("an answer"), None);
 }
 
 #[test]
 fn a_reftable_repository_answers_the_same() {
-    let world = World {
-        dir: TempDir::new().expect("a temporary directory"),
-    };
+    let world = World { dir: TempDir::new().expect("a temporary directory") };
     fs::create_dir(world.path()).expect("a directory");
     let init = Command::new("git")
-        .args([
-            "init",
-            "--quiet",
-            "--initial-branch=main",
-            "--ref-format=reftable",
-        ])
+        .args(["init", "--quiet", "--initial-branch=main", "--ref-format=reftable"])
         .arg(world.path())
         .output();
     if !init.is_ok_and(|out| out.status.success()) {
@@ -277,14 +211,9 @@ fn a_reftable_repository_answers_the_same() {
     world.write("a", "1");
     let tip = world.commit("first");
     let repository = world.open();
-    assert_eq!(
-        repository.branch_tip("main").expect("an answer"),
-        Some(tip.clone())
-    );
+    assert_eq!(repository.branch_tip("main").expect("an answer"), Some(tip.clone()));
     let clone = world.beside("clone");
-    repository
-        .clone_to(&tip, &clone, &on("main"))
-        .expect("a clone");
+    repository.clone_to(&tip, &clone, &on("main")).expect("a clone");
     assert_eq!(git_in(&clone, &["rev-parse", "main"]), tip.as_str());
 }
 
@@ -306,10 +235,7 @@ fn a_commit_tells_who_when_and_what() {
     assert_eq!(commit.committed_at, 1_700_000_001);
     assert_eq!(commit.subject, "area: do it");
     assert_eq!(commit.body, "Because.\n\nAnd so.");
-    assert_eq!(
-        commit.parents,
-        [repository.resolve("HEAD~1").expect("a parent")]
-    );
+    assert_eq!(commit.parents, [repository.resolve("HEAD~1").expect("a parent")]);
 }
 
 #[test]
@@ -322,16 +248,10 @@ fn the_log_is_bounded_by_range_and_limit() {
         let log = repository.log(range, limit).expect("a log");
         log.into_iter().map(|commit| commit.subject).collect()
     };
-    let all = Range {
-        after: None,
-        to: ids[3].clone(),
-    };
+    let all = Range { after: None, to: ids[3].clone() };
     assert_eq!(subjects(&all, 100), ["c3", "c2", "c1", "c0", "first"]);
     assert_eq!(subjects(&all, 2), ["c3", "c2"]);
-    let since = Range {
-        after: Some(first),
-        to: ids[1].clone(),
-    };
+    let since = Range { after: Some(first), to: ids[1].clone() };
     assert_eq!(subjects(&since, 100), ["c1", "c0"]);
 }
 
@@ -339,20 +259,13 @@ fn the_log_is_bounded_by_range_and_limit() {
 fn an_unknown_commit_is_named_in_the_error() {
     let world = World::new();
     let repository = world.open();
-    let nobody: CommitId = "0123456789012345678901234567890123456789"
-        .parse()
-        .expect("an id");
+    let nobody: CommitId = "0123456789012345678901234567890123456789".parse().expect("an id");
     for error in [
         repository.commit(&nobody).expect_err("no commit"),
         repository.files_at(&nobody).expect_err("no tree"),
-        repository
-            .checkout_to(&nobody, &world.beside("out"))
-            .expect_err("no tree"),
+        repository.checkout_to(&nobody, &world.beside("out")).expect_err("no tree"),
     ] {
-        assert!(
-            matches!(error, GitError::UnknownRevision { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, GitError::UnknownRevision { .. }), "{error:?}");
     }
 }
 
@@ -369,48 +282,22 @@ fn changed_files_keep_odd_names_apart() {
     let third = world.commit("less");
 
     let repository = world.open();
-    let changes = repository
-        .changed_files(Some(&first), &second)
-        .expect("changes");
+    let changes = repository.changed_files(Some(&first), &second).expect("changes");
     assert_eq!(changes.len(), odd_names().len() + 1);
     for name in odd_names() {
-        let change = changes
-            .iter()
-            .find(|change| change.path == name)
-            .expect("it changed");
+        let change = changes.iter().find(|change| change.path == name).expect("it changed");
         assert_eq!(change.change, Change::Added, "{name:?}");
     }
-    let readme = changes
-        .iter()
-        .find(|change| change.path == Path::new("README"));
+    let readme = changes.iter().find(|change| change.path == Path::new("README"));
     assert_eq!(readme.expect("it changed").change, Change::Modified);
-    let gone = repository
-        .changed_files(Some(&second), &third)
-        .expect("changes");
+    let gone = repository.changed_files(Some(&second), &third).expect("changes");
     assert_eq!(gone.len(), 1);
     assert_eq!(gone[0].change, Change::Deleted);
-    assert_eq!(
-        repository
-            .changed_files(None, &first)
-            .expect("changes")
-            .len(),
-        1
-    );
+    assert_eq!(repository.changed_files(None, &first).expect("changes").len(), 1);
 
-    let summary = repository
-        .diff_summary(Some(&first), &second)
-        .expect("a summary");
-    assert_eq!(
-        (summary.files, summary.insertions, summary.deletions),
-        (7, 7, 1)
-    );
-    assert_eq!(
-        repository
-            .diff_summary(None, &first)
-            .expect("a summary")
-            .insertions,
-        1
-    );
+    let summary = repository.diff_summary(Some(&first), &second).expect("a summary");
+    assert_eq!((summary.files, summary.insertions, summary.deletions), (7, 7, 1));
+    assert_eq!(repository.diff_summary(None, &first).expect("a summary").insertions, 1);
 }
 
 #[test]
@@ -430,10 +317,8 @@ fn what_is_not_committed_is_listed_by_state() {
     fs::remove_file(world.path().join("gone")).expect("it is there");
     let mut listed = repository.uncommitted().expect("a list");
     listed.sort_by(|a, b| a.path.cmp(&b.path));
-    let listed: Vec<(&str, UncommittedState)> = listed
-        .iter()
-        .map(|one| (one.path.to_str().expect("these are UTF-8"), one.state))
-        .collect();
+    let listed: Vec<(&str, UncommittedState)> =
+        listed.iter().map(|one| (one.path.to_str().expect("these are UTF-8"), one.state)).collect();
     assert_eq!(
         listed,
         [
@@ -461,14 +346,8 @@ fn files_are_read_from_a_commit_not_from_the_worktree() {
     for name in odd_names() {
         assert_eq!(read(&name).as_deref(), Some(name.as_os_str().as_bytes()));
     }
-    assert_eq!(
-        read(Path::new("README")).as_deref(),
-        Some(b"one\n".as_slice())
-    );
-    assert_eq!(
-        read(Path::new("link")).as_deref(),
-        Some(b"README".as_slice())
-    );
+    assert_eq!(read(Path::new("README")).as_deref(), Some(b"one\n".as_slice()));
+    assert_eq!(read(Path::new("link")).as_deref(), Some(b"README".as_slice()));
     assert_eq!(read(Path::new("empty")).as_deref(), Some(b"".as_slice()));
     for none in ["nope", "dir", "../repo/README", "/etc/passwd", ""] {
         assert_eq!(read(Path::new(none)), None, "{none}");
@@ -488,17 +367,9 @@ fn a_thousand_large_files_are_read_without_a_standstill() {
         world.write(format!("many/{n}"), vec![b'x'; 4096]);
     }
     let commit = world.commit("many");
-    let paths: Vec<PathBuf> = (0..1000)
-        .map(|n| PathBuf::from(format!("many/{n}")))
-        .collect();
-    let read = world
-        .open()
-        .read_many_at(&commit, &paths)
-        .expect("an answer");
-    assert!(
-        read.iter()
-            .all(|content| content.as_ref().is_some_and(|c| c.len() == 4096))
-    );
+    let paths: Vec<PathBuf> = (0..1000).map(|n| PathBuf::from(format!("many/{n}"))).collect();
+    let read = world.open().read_many_at(&commit, &paths).expect("an answer");
+    assert!(read.iter().all(|content| content.as_ref().is_some_and(|c| c.len() == 4096)));
 }
 
 #[test]
@@ -526,21 +397,11 @@ fn a_checkout_is_exactly_the_tree_of_the_commit() {
     assert_eq!(read("README"), b"one\n");
     assert_eq!(read("a.bat"), b"one\r\ntwo\r\n");
     assert!(odd_names().iter().all(|name| out.join(name).is_file()));
-    let mode = fs::metadata(out.join("run.sh"))
-        .expect("it is there")
-        .permissions()
-        .mode();
+    let mode = fs::metadata(out.join("run.sh")).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o111, 0o111);
-    assert_eq!(
-        fs::read_link(out.join("dangling")).expect("a link"),
-        Path::new("nowhere")
-    );
+    assert_eq!(fs::read_link(out.join("dangling")).expect("a link"), Path::new("nowhere"));
     assert!(!out.join("untracked").exists() && !out.join(".git").exists());
-    assert_eq!(
-        index_bytes(&repository),
-        before,
-        "the user's index is not touched"
-    );
+    assert_eq!(index_bytes(&repository), before, "the user's index is not touched");
     let dirty = fs::read(world.path().join("README")).expect("it is there");
     assert_eq!(dirty, b"dirty\n", "the user's worktree is not touched");
 }
@@ -554,17 +415,12 @@ fn nothing_is_checked_out_over_what_is_there() {
     let world = World::new();
     let repository = world.open();
     let commit = repository.head().expect("a head").commit;
-    let error = repository
-        .checkout_to(&commit, &world.path())
-        .expect_err("it is not empty");
+    let error = repository.checkout_to(&commit, &world.path()).expect_err("it is not empty");
     assert!(matches!(error, GitError::NotEmpty { .. }), "{error:?}");
 }
 
 fn on(branch: &str) -> CloneOptions {
-    CloneOptions {
-        branch: Some(branch.to_owned()),
-        include_uncommitted: false,
-    }
+    CloneOptions { branch: Some(branch.to_owned()), include_uncommitted: false }
 }
 
 #[test]
@@ -573,12 +429,7 @@ fn a_clone_is_clean_has_history_and_leaves_the_user_alone() {
     world.write("README", "two\n");
     let second = world.commit("second");
     world.git(&["tag", "v1"]);
-    world.git(&[
-        "remote",
-        "add",
-        "origin",
-        "https://u:secret@example.com/a.git",
-    ]);
+    world.git(&["remote", "add", "origin", "https://u:secret@example.com/a.git"]);
     world.write("README", "dirty\n");
     let hook = world.path().join(".git/hooks/post-checkout");
     fs::create_dir_all(hook.parent().expect("it has one")).expect("a directory");
@@ -587,24 +438,16 @@ fn a_clone_is_clean_has_history_and_leaves_the_user_alone() {
 
     let repository = world.open();
     let clone = world.beside("clone dir");
-    repository
-        .clone_to(&second, &clone, &on("main"))
-        .expect("a clone");
+    repository.clone_to(&second, &clone, &on("main")).expect("a clone");
 
     assert_eq!(git_in(&clone, &["status", "--porcelain"]), "");
     assert_eq!(git_in(&clone, &["log", "--format=%s"]), "second\nfirst");
     assert!(git_in(&clone, &["diff", "HEAD~1"]).contains("+two"));
     assert_eq!(git_in(&clone, &["symbolic-ref", "--short", "HEAD"]), "main");
     assert_eq!(git_in(&clone, &["describe", "--tags"]), "v1");
-    assert_eq!(
-        fs::read(clone.join("README")).expect("it is there"),
-        b"two\n"
-    );
+    assert_eq!(fs::read(clone.join("README")).expect("it is there"), b"two\n");
     assert!(!hook.with_extension("ran").exists(), "no hook ran");
-    git_in(
-        &clone,
-        &["commit", "--quiet", "--allow-empty", "-m", "of the clone"],
-    );
+    git_in(&clone, &["commit", "--quiet", "--allow-empty", "-m", "of the clone"]);
     assert_eq!(repository.head().expect("a head").commit, second);
 
     let remote = &repository.remotes().expect("remotes")[0];
@@ -621,14 +464,8 @@ fn a_clone_without_a_branch_is_detached() {
     let first = world.open().head().expect("a head").commit;
     world.commit("second");
     let clone = world.beside("clone");
-    world
-        .open()
-        .clone_to(&first, &clone, &CloneOptions::default())
-        .expect("a clone");
-    let found = Repository::discover(&clone)
-        .expect("a repository")
-        .head()
-        .expect("a head");
+    world.open().clone_to(&first, &clone, &CloneOptions::default()).expect("a clone");
+    let found = Repository::discover(&clone).expect("a repository").head().expect("a head");
     assert_eq!((found.branch, found.commit), (None, first));
 }
 
@@ -658,14 +495,9 @@ fn uncommitted_changes_come_along_when_asked() {
         .expect("executable");
 
     let clone = world.beside("clone");
-    let options = CloneOptions {
-        branch: Some("main".into()),
-        include_uncommitted: true,
-    };
+    let options = CloneOptions { branch: Some("main".into()), include_uncommitted: true };
     let repository = world.open();
-    repository
-        .clone_to(&commit, &clone, &options)
-        .expect("a clone");
+    repository.clone_to(&commit, &clone, &options).expect("a clone");
 
     let read = |path: &Path| fs::read(clone.join(path)).expect("it is there");
     assert_eq!(read(Path::new("README")), b"dirty\n");
@@ -688,10 +520,7 @@ fn a_shallow_repository_says_so_and_can_be_cloned() {
     let world = World::new();
     let second = world.commit("second");
     let url = format!("file://{}", world.path().display());
-    git_in(
-        world.dir.path(),
-        &["clone", "--quiet", "--depth=1", &url, "shallow"],
-    );
+    git_in(world.dir.path(), &["clone", "--quiet", "--depth=1", &url, "shallow"]);
     assert!(!world.open().is_shallow().expect("an answer"));
 
     let shallow = Repository::discover(&world.beside("shallow")).expect("a repository");
@@ -699,9 +528,7 @@ fn a_shallow_repository_says_so_and_can_be_cloned() {
     let older = shallow.resolve("HEAD~1").expect_err("it was cut off");
     assert!(older.help().expect("help").contains("--unshallow"));
     let clone = world.beside("clone");
-    shallow
-        .clone_to(&second, &clone, &on("main"))
-        .expect("a clone");
+    shallow.clone_to(&second, &clone, &on("main")).expect("a clone");
     assert_eq!(git_in(&clone, &["log", "--format=%s"]), "second");
     assert_eq!(git_in(&clone, &["status", "--porcelain"]), "");
 }
@@ -711,44 +538,19 @@ fn a_submodule_is_listed_and_stays_an_empty_directory() {
     let inner = World::new();
     let world = World::new();
     let url = inner.path();
-    world.git(&[
-        "submodule",
-        "--quiet",
-        "add",
-        url.to_str().expect("UTF-8"),
-        "vendor/inner",
-    ]);
+    world.git(&["submodule", "--quiet", "add", url.to_str().expect("UTF-8"), "vendor/inner"]);
     let commit = world.commit("with submodule");
     let repository = world.open();
-    assert_eq!(
-        repository.submodules(&commit).expect("a list"),
-        [Path::new("vendor/inner")]
-    );
+    assert_eq!(repository.submodules(&commit).expect("a list"), [Path::new("vendor/inner")]);
     let entries = repository.files_at(&commit).expect("a list");
-    assert!(
-        entries
-            .iter()
-            .any(|entry| entry.kind == EntryKind::Submodule)
-    );
-    assert_eq!(
-        repository
-            .read_at(&commit, Path::new("vendor/inner"))
-            .expect("an answer"),
-        None
-    );
+    assert!(entries.iter().any(|entry| entry.kind == EntryKind::Submodule));
+    assert_eq!(repository.read_at(&commit, Path::new("vendor/inner")).expect("an answer"), None);
 
     let out = world.beside("out");
     repository.checkout_to(&commit, &out).expect("a checkout");
-    assert_eq!(
-        fs::read_dir(out.join("vendor/inner"))
-            .expect("a directory")
-            .count(),
-        0
-    );
+    assert_eq!(fs::read_dir(out.join("vendor/inner")).expect("a directory").count(), 0);
     let clone = world.beside("clone");
-    repository
-        .clone_to(&commit, &clone, &on("main"))
-        .expect("a clone");
+    repository.clone_to(&commit, &clone, &on("main")).expect("a clone");
     assert_eq!(git_in(&clone, &["status", "--porcelain"]), "");
 }
 
@@ -764,19 +566,12 @@ fn the_environment_of_a_hook_does_not_lead_astray() {
             .env("GIT_INDEX_FILE", "/nonexistent/index")
             .output()
             .expect("the test binary runs");
-        assert!(
-            status.status.success(),
-            "{}",
-            String::from_utf8_lossy(&status.stdout)
-        );
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
         return;
     }
     let dir = TempDir::new().expect("a temporary directory");
     let error = Repository::discover(dir.path()).expect_err("there is no repository");
-    assert!(
-        matches!(error, GitError::NotARepository { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, GitError::NotARepository { .. }), "{error:?}");
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! Compose files as a typed model in which every field knows where it stands.
+//!
+//! [`read`] takes all files of a project at once: each is read as YAML, its variables are filled
+//! in, its keys and types are checked, and it is laid over the files before it; what comes out is
+//! typed and checked as a whole. The result is what could be read plus every finding of every file.
+//!
+//! What an engine cannot honour is not decided here: [`Service::fields`] lists what somebody set.
+//!
+//! # Glossary
+//!
+//! - **project**: the services of one or more Compose files that belong together.
+//! - **service**: one entry under `services:`.
+//! - **short form, long form**: `"8080:80"` against `{target: 80, published: 8080}`; the model
+//!   holds only the long one.
+
+mod check;
+mod environment;
+mod interpolate;
+mod merge;
+mod model;
+mod shape;
+mod tree;
+mod typed;
+mod units;
+
+pub use environment::{Environment, read_env_file};
+pub use model::{
+    Build, Condition, Config, Dependency, Deploy, EngineName, EnvFile, FailureAction, FileGrant,
+    HealthTest, Healthcheck, Hook, Marline, Mount, MountKind, Network, NetworkUse, Order, Port,
+    PortRange, Project, Protocol, ResourceLimits, Resources, Restart, RestartCondition,
+    RestartPolicy, SelectError, Service, Spanned, Strategy, Ulimit, UpdateConfig, Volume,
+};
+pub use units::{parse_bytes, parse_duration, shell_words};
+
+use crate::yaml::{self, Options};
+use crate::{Finding, Severity};
+use tree::Item;
+
+/// The names of Compose files in the order they are looked for, and of the file laid over each.
+pub const FILE_NAMES: [(&str, &str); 4] = [
+    ("compose.yaml", "compose.override.yaml"),
+    ("compose.yml", "compose.override.yml"),
+    ("docker-compose.yaml", "docker-compose.override.yaml"),
+    ("docker-compose.yml", "docker-compose.override.yml"),
+];
+
+/// Returns the files that make up the project when nobody names any; none when there is none.
+pub fn default_files(exists: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let Some((base, _)) = FILE_NAMES.into_iter().find(|(base, _)| exists(base)) else {
+        return Vec::new();
+    };
+    let laid_over = FILE_NAMES.into_iter().map(|(_, over)| over).find(|over| exists(over));
+    std::iter::once(base).chain(laid_over).collect()
+}
+
+/// A Compose file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComposeFile {
+    /// Its path relative to the repository.
+    pub path: String,
+    /// What stands in it.
+    pub text: String,
+}
+
+impl ComposeFile {
+    /// Returns the file at `path` with the text in it.
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), text: text.into() }
+    }
+}
+
+/// Reads files that belong together, each laid over the ones before it.
+///
+/// The project is there whenever enough could be read to say what is in it; it must not be started
+/// when one of the findings is an error.
+pub fn read(files: &[ComposeFile], environment: &Environment) -> (Option<Project>, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let mut documents = Vec::new();
+    for file in files {
+        let options = Options { merge_keys: true, ..Options::default() };
+        let (nodes, found) = yaml::read_all(&file.path, &file.text, &options);
+        findings.extend(found);
+        documents.extend(nodes.into_iter().filter(|node| !node.is_null()).map(|n| (file, n)));
+    }
+    let (name, given) = environment::project_name(&documents, environment, &mut findings);
+    let mut whole: Option<Item> = None;
+    for (file, node) in &documents {
+        let mut item = Item::read(&file.path, node, &given, &mut findings);
+        shape::check_file(&item, &mut findings);
+        merge::to_long_forms(&mut item);
+        whole = Some(match whole {
+            Some(base) => merge::merge(base, item),
+            None => item,
+        });
+    }
+    let project = whole.map(|mut whole| {
+        merge::drop_reset(&mut whole);
+        merge::extend_services(&mut whole, &mut findings);
+        typed::project(name, &whole, &mut findings)
+    });
+    if let Some(project) = &project {
+        check::check(project, &mut findings);
+    } else if findings.is_empty() {
+        let path = files.first().map_or("compose.yaml", |file| file.path.as_str());
+        findings.push(
+            Finding::error(
+                "compose-empty",
+                "there is nothing in the file",
+                crate::Place::file(path),
+            )
+            .help("describe at least one service under `services:`"),
+        );
+    }
+    findings.sort_by_cached_key(|finding| {
+        let file = files.iter().position(|file| file.path == finding.place.path);
+        (file, finding.place.span.map(|span| span.start))
+    });
+    findings.dedup();
+    // A value that is of the wrong type for its place is often found wrong again when it is typed.
+    let wrong: Vec<_> = findings
+        .iter()
+        .filter(|f| f.rule == "compose-type" || f.rule == "compose-variable")
+        .map(|f| f.place.clone())
+        .collect();
+    findings.retain(|f| f.rule != "compose-value" || !wrong.contains(&f.place));
+    (project, findings)
+}
+
+/// Whether nothing in the findings keeps a project from starting.
+pub fn is_usable(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.severity < Severity::Error)
+}
