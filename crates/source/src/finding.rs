@@ -153,6 +153,16 @@ impl Span {
     pub fn new(start: Position, end: Position) -> Self {
         Self { start, end }
     }
+
+    /// Returns the span of one character at a position.
+    pub fn at(start: Position) -> Self {
+        Self { start, end: Position::new(start.line, start.column + 1) }
+    }
+
+    /// Returns the first character of the span: enough to point at a block of many lines.
+    pub fn first(self) -> Self {
+        Self::at(self.start)
+    }
 }
 
 /// A line and a column in a text, both counted from 1; columns count characters.
@@ -174,5 +184,21 @@ impl Position {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A value and where it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub span: Span,
+}
+
+impl<T> Spanned<T> {
+    /// Returns a value with its place.
+    pub fn new(value: T, span: Span) -> Self {
+        Self { value, span }
     }
 }

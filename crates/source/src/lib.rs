@@ -14,7 +14,9 @@ pub mod compose;
 pub mod expression;
 pub mod finding;
 pub mod git;
+pub mod render;
+pub mod rules;
 pub mod workflow;
 pub mod yaml;
 
-pub use finding::{Finding, Place, Position, Severity, Span};
+pub use finding::{Finding, Place, Position, Severity, Span, Spanned};

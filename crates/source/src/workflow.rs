@@ -25,12 +25,13 @@ mod trigger;
 
 pub use model::{
     Call, Concurrency, Container, Credentials, Defaults, Entries, Entry, Environment, Job, Level,
-    Permissions, RunsOn, Secrets, Service, Setting, Snapshot, Spanned, Step, StepKind, Steps,
-    Strategy, Work, Workflow,
+    Permissions, RunsOn, Secrets, Service, Setting, Snapshot, Step, StepKind, Steps, Strategy,
+    Work, Workflow,
 };
 pub use template::{Literal, Part, Template, Unclosed};
 pub use trigger::{CallOutput, CallSecret, Filters, Input, InputKind, Schedule, Trigger};
 
+pub use crate::Spanned;
 use crate::yaml::{self, DuplicateKeys, Findings};
 use crate::{Finding, Position, Span};
 

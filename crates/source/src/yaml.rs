@@ -77,6 +77,13 @@ pub enum Style {
     Folded,
 }
 
+impl Scalar {
+    /// Returns where a part of the text, in bytes, stands in the file.
+    pub fn span_of(&self, part: std::ops::Range<usize>) -> Span {
+        self.layout.span(&self.text, part)
+    }
+}
+
 impl Node {
     /// The scalar, if it is one.
     pub fn as_scalar(&self) -> Option<&Scalar> {

@@ -4,10 +4,10 @@
 
 use super::model::{
     Call, Concurrency, Container, Credentials, Defaults, Entries, Entry, Environment, Job, Level,
-    Permissions, RunsOn, Secrets, Service, Setting, Snapshot, Spanned, Step, StepKind, Steps,
-    Strategy, Work, Workflow,
+    Permissions, RunsOn, Secrets, Service, Setting, Snapshot, Step, StepKind, Steps, Strategy,
+    Work, Workflow,
 };
-use super::{Literal, Template};
+use super::{Literal, Spanned, Template};
 use crate::yaml::{Node, Value};
 
 /// Returns the workflow in `root`, without its triggers.

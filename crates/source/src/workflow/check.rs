@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::message;
-use super::model::{Job, RunsOn, Setting, Spanned, Step, StepKind, Work, Workflow};
-use super::{Container, id};
+use super::model::{Job, RunsOn, Setting, Step, StepKind, Work, Workflow};
+use super::{Container, Spanned, id};
 use crate::Span;
 use crate::yaml::{Findings, Node};
 

@@ -93,13 +93,13 @@ pub(super) fn misplaced_key(findings: &mut Findings, key: &Node, other: &str) {
 pub(super) fn missing_key(findings: &mut Findings, mapping: &Node, name: &str) {
     let message = format!("the key `{name}` is missing");
     let help = format!("add `{name}: …`");
-    set_help(findings, ("missing-key", message, first_wide(mapping)), "in this mapping", help);
+    set_help(findings, ("missing-key", message, mapping.span.first()), "in this mapping", help);
 }
 
 pub(super) fn unclear_mapping(findings: &mut Findings, mapping: &Node, choices: &[&str]) {
     let message = "it is not clear what this is meant to be".to_owned();
     let help = format!("add one of {}", listed(choices));
-    set_help(findings, ("unclear-mapping", message, first_wide(mapping)), "", help);
+    set_help(findings, ("unclear-mapping", message, mapping.span.first()), "", help);
 }
 
 // Expressions.
@@ -191,7 +191,7 @@ pub(super) fn needs_cycle(findings: &mut Findings, job: &str, need: &Spanned<Str
 pub(super) fn no_root_job(findings: &mut Findings, jobs: Span) {
     set_help(
         findings,
-        ("no-root-job", "no job can start first".to_owned(), first_wide_of(jobs)),
+        ("no-root-job", "no job can start first".to_owned(), jobs.first()),
         "",
         "a workflow needs at least one job without `needs`".to_owned(),
     );
@@ -220,11 +220,7 @@ pub(super) fn group_invalid(findings: &mut Findings, group: &str, span: Span) {
 pub(super) fn image_missing(findings: &mut Findings, container: Span) {
     set_help(
         findings,
-        (
-            "container-image-missing",
-            "the container has no image".to_owned(),
-            first_wide_of(container),
-        ),
+        ("container-image-missing", "the container has no image".to_owned(), container.first()),
         "",
         "add `image: …`".to_owned(),
     );
@@ -260,7 +256,7 @@ pub(super) fn background_unknown(
 pub(super) fn no_trigger(findings: &mut Findings, workflow: &Node) {
     set_help(
         findings,
-        ("no-trigger", "nothing starts this workflow".to_owned(), first_wide(workflow)),
+        ("no-trigger", "nothing starts this workflow".to_owned(), workflow.span.first()),
         "",
         "add `on: push`, or another event".to_owned(),
     );
@@ -349,17 +345,6 @@ pub(super) fn default_mistyped(findings: &mut Findings, input: &str, wanted: &st
     let message = format!("the default of `{input}` is not {wanted}");
     let help = format!("write {wanted}, or change the `type`");
     set_help(findings, ("input-default", message, default), "", help);
-}
-
-/// The first character of a collection, where GitHub reports it; underlining all of it would
-/// hide the message under the file.
-fn first_wide(node: &Node) -> Span {
-    first_wide_of(node.span)
-}
-
-fn first_wide_of(span: Span) -> Span {
-    let start = span.start;
-    Span::new(start, Position::new(start.line, start.column + 1))
 }
 
 fn shortened(text: &str) -> String {

@@ -3,17 +3,8 @@
 use serde::Serialize;
 
 use super::{Site, Template, Trigger};
-use crate::Span;
 use crate::yaml::Node;
-
-/// A value and where it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-pub struct Spanned<T> {
-    /// The value.
-    pub value: T,
-    /// Where it was written.
-    pub span: Span,
-}
+use crate::{Span, Spanned};
 
 /// A value that is written out, or one expression that gives it when the run gets there.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -299,23 +299,22 @@ fn words_of(definition: &Definition) -> &'static [&'static str] {
 fn wanted(choices: &[&'static Definition]) -> String {
     let mut kinds: Vec<String> = Vec::new();
     for choice in choices {
-        let kind = match &choice.shape {
-            Shape::Null => "nothing".to_owned(),
-            Shape::Boolean => "true or false".to_owned(),
-            Shape::Number => "a number".to_owned(),
-            Shape::Text | Shape::NonEmptyText => "a text".to_owned(),
-            Shape::Condition => "a condition".to_owned(),
-            Shape::Words([word]) => format!("`{word}`"),
-            Shape::Words(words) => {
-                words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ")
-            }
-            Shape::Any => "a value".to_owned(),
-            Shape::List(_) => "a list".to_owned(),
-            Shape::Mapping { .. } => "a mapping".to_owned(),
-            Shape::OneOf(_) => continue,
+        let more = match &choice.shape {
+            Shape::Null => vec!["nothing".to_owned()],
+            Shape::Boolean => vec!["true or false".to_owned()],
+            Shape::Number => vec!["a number".to_owned()],
+            Shape::Text | Shape::NonEmptyText => vec!["a text".to_owned()],
+            Shape::Condition => vec!["a condition".to_owned()],
+            Shape::Words(words) => words.iter().map(|word| format!("`{word}`")).collect(),
+            Shape::Any => vec!["a value".to_owned()],
+            Shape::List(_) => vec!["a list".to_owned()],
+            Shape::Mapping { .. } => vec!["a mapping".to_owned()],
+            Shape::OneOf(_) => Vec::new(),
         };
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
+        for kind in more {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
         }
     }
     match kinds.as_slice() {

@@ -53,30 +53,14 @@ impl Layout {
     ) -> Self {
         let range = lines.range(source, span);
         let raw = &source[range.clone()];
-        let content = match style {
-            Style::Plain => 0,
-            Style::SingleQuoted | Style::DoubleQuoted => 1,
-            Style::Literal | Style::Folded => {
-                raw.find(['\n', '\r']).map_or(raw.len(), |end| end + 1)
-            }
-        };
-        let start = lines.position(source, range.start + content.min(raw.len()));
-        if raw.get(content..).is_some_and(|rest| rest.starts_with(text)) && style != Style::Plain
-            || raw == text
-        {
-            let single_line = !text.contains('\n');
-            if single_line {
-                return Self::straight(start);
-            }
+        let content = content_start(raw, style);
+        let raw = &raw[content..];
+        let start = lines.position(source, range.start + content);
+        if raw.starts_with(text) && !text.contains('\n') {
+            return Self::straight(start);
         }
-        let mut walk = Walk {
-            raw: raw.get(content..).unwrap_or(""),
-            text,
-            text_at: 0,
-            at: start,
-            stretches: Vec::new(),
-            expected: None,
-        };
+        let mut walk =
+            Walk { raw, text, text_at: 0, at: start, stretches: Vec::new(), expected: None };
         walk.run(style);
         if walk.stretches.first().is_none_or(|(begins, _)| *begins > 0) {
             // Leading white space of the text stands just before its first character.
@@ -88,6 +72,27 @@ impl Layout {
             walk.stretches.insert(0, (0, at));
         }
         Self { stretches: walk.stretches }
+    }
+}
+
+/// Where the text of a scalar begins in its source: behind anchor and tag, quote or header.
+fn content_start(raw: &str, style: Style) -> usize {
+    let mut rest = raw;
+    while rest.starts_with(['&', '!']) {
+        rest = rest.trim_start_matches(|c: char| !c.is_ascii_whitespace());
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace());
+        while rest.starts_with('#') {
+            rest = rest.trim_start_matches(|c| c != '\n' && c != '\r');
+            rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace());
+        }
+    }
+    let start = raw.len() - rest.len();
+    match style {
+        Style::Plain => start,
+        Style::SingleQuoted | Style::DoubleQuoted => start + usize::from(!rest.is_empty()),
+        Style::Literal | Style::Folded => {
+            start + rest.find(['\n', '\r']).map_or(rest.len(), |end| end + 1)
+        }
     }
 }
 
@@ -113,7 +118,7 @@ impl Walk<'_> {
             if style == Style::DoubleQuoted && character == '\\' {
                 let written = self.escape();
                 if written.is_some_and(|written| !written.is_ascii_whitespace()) {
-                    self.matched(here, false);
+                    self.matched(here, None);
                 }
                 continue;
             }
@@ -121,14 +126,15 @@ impl Walk<'_> {
                 self.step_source();
             }
             self.step_source();
-            if !self.matched(here, true) {
+            if !self.matched(here, Some(character)) {
                 break;
             }
         }
     }
 
     /// Moves the text over its next character that is not white space and notes where it stands.
-    fn matched(&mut self, here: Position, one_wide: bool) -> bool {
+    /// `written` is the character of the source, unless an escape stands for it.
+    fn matched(&mut self, here: Position, written: Option<char>) -> bool {
         let rest = &self.text[self.text_at..];
         let skipped = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_whitespace()).len();
         let Some(character) = rest[skipped..].chars().next() else {
@@ -146,7 +152,7 @@ impl Walk<'_> {
             self.stretches.push((begins, here));
         }
         self.text_at = begins + character.len_utf8();
-        self.expected = (one_wide && self.at == Position::new(here.line, here.column + 1))
+        self.expected = (written.is_some() && self.at == Position::new(here.line, here.column + 1))
             .then_some((self.text_at, self.at));
         true
     }

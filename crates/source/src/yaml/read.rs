@@ -55,7 +55,7 @@ pub fn decode<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Finding> {
         let good = std::str::from_utf8(&bytes[..error.valid_up_to()])
             .expect("everything before the fault is valid");
         let at = LineIndex::new(good).position(good, good.len());
-        let place = Place::at(path, one_wide(at));
+        let place = Place::at(path, Span::at(at));
         Finding::error("not-utf-8", "the file is not UTF-8 text", place)
             .label("the first byte that is not")
             .help("save the file as UTF-8")
@@ -67,7 +67,7 @@ pub fn decode<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, Finding> {
 pub fn read(path: &str, text: &str, options: &Options) -> (Option<Node>, Vec<Finding>) {
     let (mut documents, mut findings) = read_all(path, text, options);
     if let Some(second) = documents.get(1) {
-        let place = Place::at(path, one_wide(second.span.start));
+        let place = Place::at(path, Span::at(second.span.start));
         findings.push(
             Finding::error("several-documents", "the file holds more than one document", place)
                 .label("the second begins here")
@@ -91,7 +91,7 @@ pub fn read_all(path: &str, text: &str, options: &Options) -> (Vec<Node>, Vec<Fi
     }
     // The parser takes a NUL for the end of the text and would leave out the rest in silence.
     if let Some(at) = memchr::memchr(0, text.as_bytes()) {
-        let place = Place::at(path, one_wide(LineIndex::new(text).position(text, at)));
+        let place = Place::at(path, Span::at(LineIndex::new(text).position(text, at)));
         let finding = Finding::error("yaml-syntax", "the file holds a NUL character", place)
             .help("remove the character; perhaps the file is not text");
         return (Vec::new(), vec![finding]);
@@ -123,10 +123,6 @@ pub fn read_all(path: &str, text: &str, options: &Options) -> (Vec<Node>, Vec<Fi
 
 /// How many glued comments are set apart; each costs reading the text once more.
 const MOST_MENDINGS: usize = 20;
-
-fn one_wide(start: Position) -> Span {
-    Span::new(start, Position::new(start.line, start.column + 1))
-}
 
 fn position(marker: Marker) -> Position {
     Position::new((marker.line() as u32).max(1), marker.col() as u32 + 1)
@@ -225,6 +221,9 @@ impl Builder<'_> {
         if style == Style::Plain && text.is_empty() {
             span = self.after_indicator(span.start);
         }
+        if let (Style::Literal | Style::Folded, Some(header)) = (style, self.header(span.start)) {
+            span.start = header;
+        }
         let layout = Layout::find(self.text, &self.lines, span, &text, style);
         Node {
             span,
@@ -232,6 +231,22 @@ impl Builder<'_> {
             alias: None,
             value: Value::Scalar(Scalar { text, style, layout }),
         }
+    }
+
+    /// Where the `|` or `>` of a block stands, given where the parser says the block begins: that
+    /// is its first line of text, unless an anchor or a tag stands before the header.
+    fn header(&self, begins: Position) -> Option<Position> {
+        let byte = self.lines.offset(self.text, begins);
+        if self.text[byte..].starts_with(['|', '>', '&', '!']) {
+            return None;
+        }
+        let above = (1..begins.line).rev();
+        let mut lines = above.filter_map(|line| Some((line, self.lines.line(self.text, line)?)));
+        let (line, text) = lines.find(|(_, text)| !text.trim().is_empty())?;
+        let column = text.char_indices().position(|(at, _)| {
+            (at == 0 || text[..at].ends_with([' ', '\t'])) && is_header(&text[at..])
+        })?;
+        Some(Position::new(line, column as u32 + 1))
     }
 
     /// Where nothing stands: just behind the `:`, `-` or `?` that announced something.
@@ -331,7 +346,7 @@ impl Builder<'_> {
 
     fn too_deep(&mut self, at: Position) -> Stop {
         let most = self.options.max_depth;
-        let place = Place::at(self.path, one_wide(at));
+        let place = Place::at(self.path, Span::at(at));
         let message = format!("lists and mappings are nested deeper than {most} levels");
         self.findings.push(Finding::error("yaml-too-deep", message, place));
         Stop
@@ -339,7 +354,7 @@ impl Builder<'_> {
 
     fn too_many(&mut self, at: Position) -> Stop {
         let most = self.options.max_nodes;
-        let place = Place::at(self.path, one_wide(at));
+        let place = Place::at(self.path, Span::at(at));
         let message = format!("the file has more than {most} values once aliases are expanded");
         self.findings.push(Finding::error("yaml-too-many-values", message, place));
         Stop
@@ -353,7 +368,7 @@ impl Builder<'_> {
         }
         let (message, help) = explained(error.info());
         let mut finding =
-            Finding::error("yaml-syntax", message, Place::at(self.path, one_wide(at)));
+            Finding::error("yaml-syntax", message, Place::at(self.path, Span::at(at)));
         finding.help = help.map(str::to_owned);
         self.findings.push(finding);
     }
@@ -362,6 +377,14 @@ impl Builder<'_> {
 /// Where a node ends as written here: an alias is as long as its own name.
 fn written_end(node: &Node) -> Position {
     node.alias.unwrap_or(node.span).end
+}
+
+/// Whether a text is the header of a block and nothing but a comment behind it.
+fn is_header(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(['|', '>']) else { return false };
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-' || c == '+');
+    let comment = rest.trim_start_matches([' ', '\t']);
+    comment.is_empty() || (comment.len() < rest.len() && comment.starts_with('#'))
 }
 
 fn tag_text(tag: &Tag) -> String {
