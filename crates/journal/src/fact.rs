@@ -455,6 +455,9 @@ facts! {
         /// Whether a verdict of worse changes nothing, because Compose says `continue`.
         #[serde(default)]
         goes_on: bool,
+        /// Whether the last step waits for people when there was not enough traffic to tell.
+        #[serde(default)]
+        hold_when_unsure: bool,
         /// Whether an old instance stops before a new one starts.
         #[serde(default)]
         stop_first: bool,

@@ -317,6 +317,8 @@ pub struct Deployment {
     pub automatic: bool,
     /// Whether a verdict of worse changes nothing.
     pub goes_on: bool,
+    /// Whether the last step waits for people when there was not enough traffic to tell.
+    pub hold_when_unsure: bool,
     /// Whether an old instance stops before a new one starts.
     pub stop_first: bool,
     /// Instances replaced at a time by the rolling strategy.
@@ -679,6 +681,7 @@ impl View {
                 monitor_ms,
                 automatic,
                 goes_on,
+                hold_when_unsure,
                 stop_first,
                 parallelism,
                 delay_ms,
@@ -705,6 +708,7 @@ impl View {
                         monitor_ms: *monitor_ms,
                         automatic: *automatic,
                         goes_on: *goes_on,
+                        hold_when_unsure: *hold_when_unsure,
                         stop_first: *stop_first,
                         parallelism: *parallelism,
                         delay_ms: *delay_ms,

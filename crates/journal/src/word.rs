@@ -146,7 +146,7 @@ impl fmt::Display for StrategyKind {
 }
 
 /// The share of a service's requests that a release gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Weight {
     /// The release.
     pub release: ReleaseId,
