@@ -99,6 +99,27 @@ fn aliases_cannot_blow_up_a_file() {
 }
 
 #[test]
+fn a_hostile_file_is_read_or_refused_without_delay() {
+    // Each of these once cost the square of its length.
+    let expressions = format!("'{}'", "${{a}}".repeat(20_000));
+    let scalar = tree(&expressions);
+    let template = source::workflow::Template::of(&scalar).expect("it is a scalar");
+    assert_eq!(template.parts().expect("all are closed").len(), 20_000);
+
+    let line = format!("[{}]", "é,".repeat(49_000));
+    assert_eq!(tree(&line).as_sequence().map(<[Node]>::len), Some(49_000));
+    let empties = format!("{{{}}}", (0..20_000).map(|n| format!("k{n},")).collect::<String>());
+    assert_eq!(tree(&empties).as_mapping().map(<[_]>::len), Some(20_000));
+    let job = |n: u32| format!("  a{n}: {{needs: [b{n}], runs-on: x}}\n");
+    let jobs: String = (0..2_000).map(job).collect();
+    let (_, findings) = source::workflow::read("t.yml", &format!("on: push\njobs:\n{jobs}"));
+    assert_eq!(findings.len(), 1001);
+    let long_key = format!("{}: 1\n", "k".repeat(1000));
+    let (_, findings) = source::workflow::read("t.yml", &long_key);
+    assert!(findings.iter().any(|finding| finding.rule == "unknown-key"));
+}
+
+#[test]
 fn nesting_is_bounded_with_aliases_counted() {
     let options = Options { max_depth: 3, ..Options::default() };
     let rule = |yaml: &str| read("t.yml", yaml, &options).1.first().map(|f| f.rule.clone());

@@ -69,9 +69,19 @@ impl Findings {
         finding.help = Some(help);
     }
 
-    /// Returns the findings in the order of the file.
+    /// Returns the findings in the order of the file; beyond a thousand, how many more there are.
     pub fn into_sorted(mut self) -> Vec<Finding> {
+        const MOST: usize = 1000;
         self.list.sort_by(|a, b| a.place.span.map(|s| s.start).cmp(&b.place.span.map(|s| s.start)));
+        let more = self.list.len().saturating_sub(MOST);
+        if more > 0 {
+            let is_error = self.list[MOST..].iter().any(Finding::is_error);
+            self.list.truncate(MOST);
+            let message = format!("{more} more findings are not shown");
+            let place = Place::file(self.path.as_str());
+            let make = if is_error { Finding::error } else { Finding::note };
+            self.list.push(make("too-many-findings", message, place));
+        }
         self.list
     }
 
@@ -84,10 +94,18 @@ impl Findings {
 
 /// Returns the known word nearest to `word`, if one is near enough to have been meant.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nobody mistypes a word that long, and comparing costs the product of both lengths.
+    const LONGEST: usize = 64;
+    const MOST: usize = 200;
+    if word.len() > LONGEST {
+        return None;
+    }
     let lowered = word.to_lowercase();
     let allowed = (word.chars().count() / 3).max(1);
     known
         .into_iter()
+        .filter(|candidate| candidate.len() <= LONGEST)
+        .take(MOST)
         .map(|candidate| {
             (strsim::damerau_levenshtein(&lowered, &candidate.to_lowercase()), candidate)
         })
@@ -96,9 +114,13 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Joins names for a sentence: "`a`, `b` and `c`".
+/// Joins names for a sentence: "`a`, `b` and `c`"; of very many, the first.
 pub(crate) fn listed(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    const MOST: usize = 24;
+    let mut quoted: Vec<String> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+    if names.len() > MOST {
+        quoted.push(format!("{} more", names.len() - MOST));
+    }
     match quoted.as_slice() {
         [] => "none".to_owned(),
         [only] => only.clone(),

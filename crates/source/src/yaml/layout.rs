@@ -1,7 +1,11 @@
 //! Which character of a scalar's text stands where in the file.
 
-use super::{LineIndex, Style};
+use super::Style;
 use crate::{Position, Span};
+
+/// After how many characters a stretch gets another entry, so that a position deep in a long line
+/// need not be counted from its start.
+const MILE: usize = 256;
 
 /// Which character of a scalar's text stands where in the file.
 ///
@@ -15,8 +19,13 @@ pub struct Layout {
 
 impl Layout {
     /// A text that stands in one piece from `start`.
-    pub fn straight(start: Position) -> Self {
-        Self { stretches: vec![(0, start)] }
+    pub fn straight(text: &str, start: Position) -> Self {
+        let characters = text.char_indices().zip(start.column..);
+        let milestones = characters.step_by(MILE).skip(1);
+        let mut stretches = vec![(0, start)];
+        stretches
+            .extend(milestones.map(|((at, _), column)| (at, Position::new(start.line, column))));
+        Self { stretches }
     }
 
     /// Returns the position of a byte of the text.
@@ -44,20 +53,12 @@ impl Layout {
     ///
     /// All styles keep the characters that are not white space, in order; what a `\` escapes
     /// is the one exception. So white space is skipped on both sides and the rest matched.
-    pub(super) fn find(
-        source: &str,
-        lines: &LineIndex,
-        span: Span,
-        text: &str,
-        style: Style,
-    ) -> Self {
-        let range = lines.range(source, span);
-        let raw = &source[range.clone()];
+    pub(super) fn find(raw: &str, start: Position, text: &str, style: Style) -> Self {
         let content = content_start(raw, style);
+        let start = advanced(start, &raw[..content]);
         let raw = &raw[content..];
-        let start = lines.position(source, range.start + content);
         if raw.starts_with(text) && !text.contains('\n') {
-            return Self::straight(start);
+            return Self::straight(text, start);
         }
         let mut walk =
             Walk { raw, text, text_at: 0, at: start, stretches: Vec::new(), expected: None };
@@ -73,6 +74,14 @@ impl Layout {
         }
         Self { stretches: walk.stretches }
     }
+}
+
+/// The position behind a text that begins at `start`.
+fn advanced(start: Position, over: &str) -> Position {
+    let mut walk =
+        Walk { raw: over, text: "", text_at: 0, at: start, stretches: Vec::new(), expected: None };
+    while walk.step_source().is_some() {}
+    walk.at
 }
 
 /// Where the text of a scalar begins in its source: behind anchor and tag, quote or header.
@@ -91,7 +100,9 @@ fn content_start(raw: &str, style: Style) -> usize {
         Style::Plain => start,
         Style::SingleQuoted | Style::DoubleQuoted => start + usize::from(!rest.is_empty()),
         Style::Literal | Style::Folded => {
-            start + rest.find(['\n', '\r']).map_or(rest.len(), |end| end + 1)
+            let header = rest.find(['\n', '\r']).unwrap_or(rest.len());
+            let line_end = if rest[header..].starts_with("\r\n") { 2 } else { 1 };
+            (start + header + line_end).min(raw.len())
         }
     }
 }
@@ -148,7 +159,8 @@ impl Walk<'_> {
                 && at.line == here.line
                 && at.column + between.chars().count() as u32 == here.column
         });
-        if !in_step {
+        let far = self.stretches.last().is_some_and(|(last, _)| begins - last >= MILE);
+        if !in_step || far {
             self.stretches.push((begins, here));
         }
         self.text_at = begins + character.len_utf8();

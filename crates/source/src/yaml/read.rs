@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{Layout, LineIndex, Node, Scalar, Style, Value};
-use crate::yaml::core_schema;
 use crate::{Finding, Place, Position, Span};
 
 /// What a reader allows.
@@ -109,6 +108,8 @@ pub fn read_all(path: &str, text: &str, options: &Options) -> (Vec<Node>, Vec<Fi
             open: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
+            anchored: 0,
+            cursor: (Position::new(1, 1), 0),
             glued_comment: None,
         };
         builder.run();
@@ -139,6 +140,10 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// How many nodes the anchors hold.
+    anchored: usize,
+    /// The position that was last asked for, and its byte.
+    cursor: (Position, usize),
     /// The byte of a `#` that follows a bracket without a blank.
     glued_comment: Option<usize>,
 }
@@ -153,7 +158,12 @@ struct Open {
 
 enum Content {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<(Node, Node)>, key: Option<Node> },
+    Mapping {
+        entries: Vec<(Node, Node)>,
+        /// Which entry has a key of this name.
+        names: HashMap<String, usize>,
+        key: Option<Node>,
+    },
 }
 
 /// Something after which reading on makes no sense; its finding has been noted.
@@ -195,7 +205,8 @@ impl Builder<'_> {
                 self.begin(start, anchor, tag, Content::Sequence(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
-                let content = Content::Mapping { entries: Vec::new(), key: None };
+                let content =
+                    Content::Mapping { entries: Vec::new(), names: HashMap::new(), key: None };
                 self.begin(start, anchor, tag, content)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
@@ -203,7 +214,7 @@ impl Builder<'_> {
     }
 
     fn scalar(
-        &self,
+        &mut self,
         text: Cow<'_, str>,
         style: ScalarStyle,
         tag: Option<&Tag>,
@@ -217,14 +228,19 @@ impl Builder<'_> {
             ScalarStyle::Folded => Style::Folded,
         };
         let text = text.into_owned();
+        let mut bytes = self.byte(span.start)..self.byte(span.end);
         let mut span = Span::new(position(span.start), position(span.end));
         if style == Style::Plain && text.is_empty() {
-            span = self.after_indicator(span.start);
+            span = self.after_indicator(span.start, bytes.start);
         }
-        if let (Style::Literal | Style::Folded, Some(header)) = (style, self.header(span.start)) {
+        if matches!(style, Style::Literal | Style::Folded)
+            && let Some((header, byte)) = self.header(span.start, bytes.start)
+        {
             span.start = header;
+            bytes.start = byte;
         }
-        let layout = Layout::find(self.text, &self.lines, span, &text, style);
+        let raw = self.text.get(bytes).unwrap_or_default();
+        let layout = Layout::find(raw, span.start, &text, style);
         Node {
             span,
             tag: tag.map(tag_text),
@@ -233,25 +249,45 @@ impl Builder<'_> {
         }
     }
 
+    /// The byte of a marker. Events come in the order of the text, so going on from the last one
+    /// asked for keeps a text of one long line from being walked again for each.
+    fn byte(&mut self, marker: Marker) -> usize {
+        let wanted = position(marker);
+        let line_start = Position::new(wanted.line, 1);
+        let (mut from, mut byte) = self.cursor;
+        if from.line != wanted.line || from.column > wanted.column {
+            (from, byte) = (line_start, self.lines.offset(self.text, line_start));
+        }
+        let line_end = self
+            .lines
+            .line(self.text, wanted.line)
+            .map_or(self.text.len(), |line| self.lines.offset(self.text, line_start) + line.len());
+        let rest = self.text.get(byte..line_end).unwrap_or_default();
+        let skipped = (wanted.column - from.column) as usize;
+        let found = byte + rest.char_indices().nth(skipped).map_or(rest.len(), |(at, _)| at);
+        self.cursor = (wanted, found);
+        found
+    }
+
     /// Where the `|` or `>` of a block stands, given where the parser says the block begins: that
     /// is its first line of text, unless an anchor or a tag stands before the header.
-    fn header(&self, begins: Position) -> Option<Position> {
-        let byte = self.lines.offset(self.text, begins);
+    fn header(&self, begins: Position, byte: usize) -> Option<(Position, usize)> {
         if self.text[byte..].starts_with(['|', '>', '&', '!']) {
             return None;
         }
         let above = (1..begins.line).rev();
         let mut lines = above.filter_map(|line| Some((line, self.lines.line(self.text, line)?)));
         let (line, text) = lines.find(|(_, text)| !text.trim().is_empty())?;
-        let column = text.char_indices().position(|(at, _)| {
-            (at == 0 || text[..at].ends_with([' ', '\t'])) && is_header(&text[at..])
+        let mut starts = text.char_indices().enumerate();
+        let (column, (within, _)) = starts.find(|(_, (at, _))| {
+            (*at == 0 || text[..*at].ends_with([' ', '\t'])) && is_header(&text[*at..])
         })?;
-        Some(Position::new(line, column as u32 + 1))
+        let start = self.lines.offset(self.text, Position::new(line, 1));
+        Some((Position::new(line, column as u32 + 1), start + within))
     }
 
     /// Where nothing stands: just behind the `:`, `-` or `?` that announced something.
-    fn after_indicator(&self, at: Position) -> Span {
-        let byte = self.lines.offset(self.text, at);
+    fn after_indicator(&self, at: Position, byte: usize) -> Span {
         let indicator = self.text[byte..].starts_with([':', '-', '?']);
         let at = Position::new(at.line, at.column + u32::from(indicator));
         Span::new(at, at)
@@ -322,23 +358,26 @@ impl Builder<'_> {
             return Err(self.too_many(node.span.start));
         }
         if anchor > 0 {
+            // Anchors inside anchors are kept several times over.
+            self.anchored += node.size();
+            if self.anchored > self.options.max_nodes {
+                return Err(self.too_many(node.span.start));
+            }
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut().map(|open| &mut open.content) {
             None => self.documents.push(node),
             Some(Content::Sequence(items)) => items.push(node),
             Some(Content::Mapping { key: key @ None, .. }) => *key = Some(node),
-            Some(Content::Mapping { entries, key }) => {
+            Some(Content::Mapping { entries, names, key }) => {
                 let key = key.take().expect("the arm above takes an absent key");
-                let known = entries.iter().find(|(other, _)| same_key(self.options, other, &key));
-                if let Some((first, _)) = known {
-                    let first = first.span.start;
-                    self.findings.push(duplicate_key(self.path, &key, first));
-                } else if self.options.merge_keys && is_merge_key(&key) {
-                    merge(self.path, entries, &node, &mut self.findings);
+                let mut merging = Merging { entries, names, options: self.options };
+                let finding = if self.options.merge_keys && is_merge_key(&key) {
+                    merging.merge(self.path, &node)
                 } else {
-                    replace_merged(entries, key, node);
-                }
+                    merging.put(self.path, key, node)
+                };
+                self.findings.extend(finding);
             }
         }
         Ok(())
@@ -391,24 +430,6 @@ fn tag_text(tag: &Tag) -> String {
     format!("{}{}", tag.handle, tag.suffix)
 }
 
-fn same_key(options: &Options, a: &Node, b: &Node) -> bool {
-    let (Some(a_text), Some(b_text)) = (a.as_str(), b.as_str()) else {
-        return false;
-    };
-    // A key that came by a merge gives way to one that was written; see `replace_merged`.
-    if options.merge_keys && (is_merge_key(b) || a.alias.is_some()) {
-        return false;
-    }
-    match options.duplicate_keys {
-        DuplicateKeys::Refuse => a_text == b_text,
-        // An expression as key stands for as many keys as its value has.
-        DuplicateKeys::RefuseIgnoringCase => {
-            !a_text.contains("${{") && a_text.to_uppercase() == b_text.to_uppercase()
-        }
-        DuplicateKeys::Keep => false,
-    }
-}
-
 fn duplicate_key(path: &str, key: &Node, first: Position) -> Finding {
     let name = key.as_str().unwrap_or_default();
     let message = format!("the key `{name}` is already there, at {first}");
@@ -422,41 +443,75 @@ fn is_merge_key(key: &Node) -> bool {
         && key.tag.is_none()
 }
 
-/// Puts the entries of `source` (a mapping, or a list of them) behind those already there.
-fn merge(path: &str, entries: &mut Vec<(Node, Node)>, source: &Node, findings: &mut Vec<Finding>) {
-    let from = source.alias.unwrap_or(source.span);
-    match &source.value {
-        Value::Mapping(merged) => {
-            for (key, value) in merged {
-                let present = entries.iter().any(|(other, _)| other.as_str() == key.as_str());
-                if !present {
-                    let mut key = key.clone();
-                    key.alias = Some(from);
-                    entries.push((key, value.clone()));
-                }
-            }
-        }
-        Value::Sequence(sources) => {
-            for source in sources {
-                merge(path, entries, source, findings);
-            }
-        }
-        Value::Scalar(_) if core_schema::resolve(source) == Ok(core_schema::Typed::Null) => {}
-        Value::Scalar(_) => findings.push(
-            Finding::error("yaml-merge", "`<<` takes a mapping", Place::at(path, from))
-                .help("name an anchored mapping: `<<: *name`"),
-        ),
-    }
+/// A mapping that grows by written and by merged entries.
+struct Merging<'a> {
+    entries: &'a mut Vec<(Node, Node)>,
+    names: &'a mut HashMap<String, usize>,
+    options: &'a Options,
 }
 
-/// Adds an entry; one of the same name that came by a merge gives way to it.
-fn replace_merged(entries: &mut Vec<(Node, Node)>, key: Node, value: Node) {
-    let merged = entries
-        .iter()
-        .position(|(other, _)| other.alias.is_some() && other.as_str() == key.as_str());
-    match merged.filter(|_| key.as_str().is_some()) {
-        Some(at) => entries[at] = (key, value),
-        None => entries.push((key, value)),
+impl Merging<'_> {
+    /// Adds a written entry. One that came by a merge gives way to it.
+    fn put(&mut self, path: &str, key: Node, value: Node) -> Option<Finding> {
+        let Some(name) = self.name(&key) else {
+            self.entries.push((key, value));
+            return None;
+        };
+        match self.names.get(&name) {
+            Some(at) if self.is_merged(*at) => self.entries[*at] = (key, value),
+            Some(at) => {
+                return Some(duplicate_key(path, &key, self.entries[*at].0.span.start));
+            }
+            None => {
+                self.names.insert(name, self.entries.len());
+                self.entries.push((key, value));
+            }
+        }
+        None
+    }
+
+    /// Puts the entries of `source` (a mapping, or a list of them) behind those already there.
+    fn merge(&mut self, path: &str, source: &Node) -> Option<Finding> {
+        let from = source.alias.unwrap_or(source.span);
+        match &source.value {
+            Value::Mapping(merged) => {
+                for (key, value) in merged {
+                    let Some(name) = self.name(key) else { continue };
+                    if !self.names.contains_key(&name) {
+                        self.names.insert(name, self.entries.len());
+                        let mut key = key.clone();
+                        key.alias = Some(from);
+                        self.entries.push((key, value.clone()));
+                    }
+                }
+                None
+            }
+            Value::Sequence(sources) => {
+                sources.iter().filter_map(|source| self.merge(path, source)).last()
+            }
+            Value::Scalar(_) if source.is_null() => None,
+            Value::Scalar(_) => Some(
+                Finding::error("yaml-merge", "`<<` takes a mapping", Place::at(path, from))
+                    .help("name an anchored mapping: `<<: *name`"),
+            ),
+        }
+    }
+
+    fn is_merged(&self, at: usize) -> bool {
+        self.options.merge_keys && self.entries[at].0.alias.is_some()
+    }
+
+    /// What makes a key the same as another; `None` if nothing does.
+    fn name(&self, key: &Node) -> Option<String> {
+        let text = key.as_str()?;
+        match self.options.duplicate_keys {
+            DuplicateKeys::Refuse => Some(text.to_owned()),
+            // An expression as key stands for as many keys as its value has.
+            DuplicateKeys::RefuseIgnoringCase => {
+                (!text.contains("${{")).then(|| text.to_uppercase())
+            }
+            DuplicateKeys::Keep => None,
+        }
     }
 }
 
