@@ -44,9 +44,16 @@ pub(super) async fn answer(
 ) -> Result<Response<Reply>, Infallible> {
     let busy = client.watch.busy();
     let is_http2 = request.version() == Version::HTTP_2;
-    let mut response = find_and_forward(&client, request).await;
+    let mut response = match busy.is_ambiguous {
+        false => find_and_forward(&client, request).await,
+        true => {
+            let words = "The request says in two ways where its body ends.";
+            page(StatusCode::BAD_REQUEST, words, request.headers(), None)
+        }
+    };
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if client.proxy.is_leaving() && !is_http2 && !switches {
+    let must_close = busy.is_ambiguous || client.proxy.is_leaving();
+    if must_close && !is_http2 && !switches {
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -368,8 +375,7 @@ fn switch(
 ) -> Response<Reply> {
     let client = Arc::clone(client);
     tokio::spawn(async move {
-        let (ours, (mut theirs, early)) = join(ours, upstream.into_stream()).await;
-        if let Ok(ours) = ours {
+        if let (Ok(ours), Some((mut theirs, early))) = join(ours, upstream.into_stream()).await {
             let mut ours = TokioIo::new(ours);
             let counters = &pass.instance.counters;
             // Either side may break off at any time: that is how these end.

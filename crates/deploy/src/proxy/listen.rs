@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicBool, AtomicU32, AtomicU64,
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -49,10 +49,11 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(super) async fn accept(proxy: Arc<Proxy>, address: SocketAddr, listener: Arc<TcpListener>) {
     let room = Arc::new(Room::default());
     loop {
-        let guards = proxy.table.load().guards(address);
-        room.free(guards.connections).await;
+        let most = proxy.table.load().guards(address).connections;
+        room.free(most).await;
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let guards = proxy.table.load().guards(address);
                 let client = Arc::new(Client {
                     proxy: Arc::clone(&proxy),
                     listener: address,
@@ -204,6 +205,8 @@ pub(super) struct Watch {
     requests: AtomicU64,
     /// When the head now being read began, in milliseconds of [`now_ms`]; 0 if none is.
     head: AtomicU64,
+    /// What was seen of that head.
+    seen: AtomicU8,
     /// When the last answer ended, or the connection began; 0 until the alarm first looks.
     rests_since: AtomicU64,
     /// When the client last stopped taking what we send; 0 if it takes it.
@@ -212,20 +215,36 @@ pub(super) struct Watch {
 
 /// Held while a request is being answered.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Watch>);
+pub(super) struct Busy {
+    watch: Arc<Watch>,
+    /// Whether the head named both a length and a coding, which is how requests are smuggled.
+    pub is_ambiguous: bool,
+}
+
+/// What was seen of the head being read.
+const LENGTH: u8 = 1;
+const CODING: u8 = 2;
+const WHOLE_HEAD: u8 = 4;
 
 impl Watch {
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.busy.fetch_add(1, SeqCst);
         self.requests.fetch_add(1, Relaxed);
         self.head.store(0, Relaxed);
-        Busy(Arc::clone(self))
+        let seen = self.seen.swap(0, Relaxed);
+        Busy { watch: Arc::clone(self), is_ambiguous: seen & (LENGTH | CODING) == LENGTH | CODING }
     }
 
-    fn bytes_came(&self) {
-        let may_be_head = !self.is_http2.load(Relaxed) && self.busy.load(Relaxed) == 0;
-        if may_be_head && self.head.load(Relaxed) == 0 {
+    fn bytes_came(&self, bytes: &[u8]) {
+        if self.is_http2.load(Relaxed) || self.busy.load(Relaxed) > 0 {
+            return;
+        }
+        if self.head.load(Relaxed) == 0 {
             self.head.store(now_ms().max(1), Relaxed);
+        }
+        let seen = self.seen.load(Relaxed);
+        if seen & WHOLE_HEAD == 0 {
+            self.seen.store(look_for_framing(bytes, seen), Relaxed);
         }
     }
 
@@ -256,9 +275,29 @@ impl Watch {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.rests_since.store(now_ms().max(1), SeqCst);
-        self.0.busy.fetch_sub(1, SeqCst);
+        self.watch.rests_since.store(now_ms().max(1), SeqCst);
+        self.watch.busy.fetch_sub(1, SeqCst);
     }
+}
+
+/// Looks for headers that say where the body ends, up to the end of the head.
+///
+/// The parser of hyper drops a length beside a coding without telling. That is safe, but a client
+/// that sends both is up to something or broken, and is refused. A header name torn apart between
+/// two reads is not seen here; then hyper's way remains, and the connection ends after the answer.
+fn look_for_framing(bytes: &[u8], mut seen: u8) -> u8 {
+    for end in memchr::memchr_iter(b'\n', bytes) {
+        let line = &bytes[end + 1..];
+        let names =
+            |name: &[u8]| line.get(..name.len()).is_some_and(|a| a.eq_ignore_ascii_case(name));
+        match line.first() {
+            Some(b'\r' | b'\n') => return seen | WHOLE_HEAD,
+            Some(b'c' | b'C') if names(b"content-length") => seen |= LENGTH,
+            Some(b't' | b'T') if names(b"transfer-encoding") => seen |= CODING,
+            _ => {}
+        }
+    }
+    seen
 }
 
 /// Is ready once the client has had its time. One timer for a connection, not one for a request.
@@ -316,7 +355,7 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.watch.bytes_came();
+            self.watch.bytes_came(&buffer.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }

@@ -43,7 +43,8 @@ type Connection = hyper::client::conn::http1::Connection<TokioIo<TcpStream>, Out
 /// A connection to an instance.
 pub(super) struct Upstream {
     sender: SendRequest<Outgoing>,
-    connection: Connection,
+    /// Nothing once it is certain that no more answers come.
+    connection: Option<Connection>,
     socket: RawFd,
     ended: bool,
     used: bool,
@@ -60,7 +61,7 @@ impl Upstream {
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         Ok(Box::new(Self {
             sender,
-            connection,
+            connection: Some(connection),
             socket,
             ended: false,
             used: false,
@@ -81,26 +82,33 @@ impl Upstream {
         let mut answer = pin!(self.sender.try_send_request(request));
         let (connection, ended) = (&mut self.connection, &mut self.ended);
         poll_fn(|context| {
-            *ended = *ended || connection.poll_without_shutdown(context).is_ready();
-            answer.as_mut().poll(context)
+            drive(connection, ended, context);
+            match answer.as_mut().poll(context) {
+                Poll::Pending if *ended => {
+                    // It ended before it took the request up. Dropping it gives the request back.
+                    *connection = None;
+                    answer.as_mut().poll(context)
+                }
+                polled => polled,
+            }
         })
         .await
     }
 
     /// Moves bytes, as far as possible now.
     pub fn drive(&mut self, context: &mut Context<'_>) {
-        self.ended = self.ended || self.connection.poll_without_shutdown(context).is_ready();
+        drive(&mut self.connection, &mut self.ended, context);
     }
 
     /// Gives the socket out after an upgrade, with what was read of the new protocol already.
-    pub async fn into_stream(mut self: Box<Self>) -> (TcpStream, Bytes) {
+    pub async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
         poll_fn(|context| {
             self.drive(context);
             if self.ended { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.connection.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        let parts = self.connection?.into_parts();
+        Some((parts.io.into_inner(), parts.read_buf))
     }
 
     /// Returns whether the answer was read whole and another request may follow.
@@ -130,6 +138,14 @@ impl Upstream {
         let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         recv(self.socket, &mut [0], flags) == Err(nix::errno::Errno::EAGAIN)
     }
+}
+
+fn drive(connection: &mut Option<Connection>, ended: &mut bool, context: &mut Context<'_>) {
+    *ended = *ended
+        || match connection {
+            Some(connection) => connection.poll_without_shutdown(context).is_ready(),
+            None => true,
+        };
 }
 
 impl fmt::Debug for Upstream {
