@@ -32,6 +32,7 @@ pub use model::{
 };
 pub use units::{parse_bytes, parse_duration, shell_words};
 
+use crate::project::{Detection, suggested_compose};
 use crate::yaml::{self, Options};
 use crate::{Finding, Severity};
 use tree::Item;
@@ -124,6 +125,19 @@ pub fn read(files: &[ComposeFile], environment: &Environment) -> (Option<Project
         .collect();
     findings.retain(|f| f.rule != "compose-value" || !wrong.contains(&f.place));
     (project, findings)
+}
+
+/// Builds the same model for a repository without a Compose file, from what was detected in it;
+/// `None` when nothing in it can be started.
+///
+/// The places point into the Compose file that is returned with it: the one to show, or to save.
+pub fn from_detection(
+    detection: &Detection,
+    environment: &Environment,
+) -> Option<(Project, ComposeFile)> {
+    let file = ComposeFile::new(FILE_NAMES[0].0, suggested_compose(detection)?);
+    let (project, _) = read(std::slice::from_ref(&file), environment);
+    Some((project?, file))
 }
 
 /// Whether nothing in the findings keeps a project from starting.

@@ -14,6 +14,7 @@ pub mod compose;
 pub mod expression;
 pub mod finding;
 pub mod git;
+pub mod project;
 pub mod render;
 pub mod rules;
 pub mod workflow;
