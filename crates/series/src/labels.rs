@@ -27,10 +27,8 @@ impl Labels {
         N: Into<Arc<str>>,
         V: Into<Arc<str>>,
     {
-        let mut all: Vec<(Arc<str>, Arc<str>)> = pairs
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect();
+        let mut all: Vec<(Arc<str>, Arc<str>)> =
+            pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         // A stable sort keeps the order of equal names, so that the last of them is the later one.
         all.sort_by(|a, b| a.0.cmp(&b.0));
         let mut kept: Vec<(Arc<str>, Arc<str>)> = Vec::with_capacity(all.len());
@@ -51,12 +49,7 @@ impl Labels {
         V: Into<Arc<str>>,
     {
         let own = (Arc::from(METRIC_NAME), Arc::from(name));
-        Self::new(
-            pairs
-                .into_iter()
-                .map(|(n, v)| (n.into(), v.into()))
-                .chain([own]),
-        )
+        Self::new(pairs.into_iter().map(|(n, v)| (n.into(), v.into())).chain([own]))
     }
 
     /// Returns no labels at all.
@@ -67,10 +60,7 @@ impl Labels {
     fn sorted(pairs: Vec<(Arc<str>, Arc<str>)>) -> Self {
         let mut hasher = std::hash::DefaultHasher::new();
         pairs.hash(&mut hasher);
-        Self {
-            hash: hasher.finish(),
-            pairs: pairs.into(),
-        }
+        Self { hash: hasher.finish(), pairs: pairs.into() }
     }
 
     /// Returns the value of a label; a label that is not there is empty.
@@ -113,13 +103,7 @@ impl Labels {
         if self.pairs.iter().all(|(name, _)| wanted(name)) {
             return self.clone();
         }
-        Self::sorted(
-            self.pairs
-                .iter()
-                .filter(|(name, _)| wanted(name))
-                .cloned()
-                .collect(),
-        )
+        Self::sorted(self.pairs.iter().filter(|(name, _)| wanted(name)).cloned().collect())
     }
 }
 

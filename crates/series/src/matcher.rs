@@ -64,30 +64,16 @@ impl Matcher {
             Op::Matches | Op::NotMatches => match regex::Regex::new(&format!("^(?s:{value})$")) {
                 Ok(regex) => Some(regex),
                 Err(source) => {
-                    return Err(MatcherError {
-                        name,
-                        pattern: value,
-                        source,
-                    });
+                    return Err(MatcherError { name, pattern: value, source });
                 }
             },
         };
-        Ok(Self {
-            name,
-            op,
-            value,
-            regex,
-        })
+        Ok(Self { name, op, value, regex })
     }
 
     /// Returns `name="value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            op: Op::Equal,
-            value: value.into(),
-            regex: None,
-        }
+        Self { name: name.into(), op: Op::Equal, value: value.into(), regex: None }
     }
 
     /// Returns the label this is about.

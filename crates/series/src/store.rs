@@ -243,10 +243,7 @@ impl Store {
                 continue;
             }
             self.newest.fetch_max(row.at, Ordering::Relaxed);
-            let sample = Sample {
-                at: row.at,
-                value: row.value,
-            };
+            let sample = Sample { at: row.at, value: row.value };
             appended.kept += 1;
             match self.keep(row.labels, sample) {
                 Placed::Last => {}
@@ -255,10 +252,8 @@ impl Store {
                 Placed::Same => {}
             }
         }
-        self.appended
-            .fetch_add(appended.kept as u64, Ordering::Relaxed);
-        self.out_of_order
-            .fetch_add(appended.out_of_order as u64, Ordering::Relaxed);
+        self.appended.fetch_add(appended.kept as u64, Ordering::Relaxed);
+        self.out_of_order.fetch_add(appended.out_of_order as u64, Ordering::Relaxed);
         let refused = appended.too_old + appended.too_new;
         self.refused.fetch_add(refused as u64, Ordering::Relaxed);
         if self.samples.load(Ordering::Relaxed) > self.limits.samples {
@@ -309,12 +304,7 @@ impl Store {
         let mut idle: Vec<(Millis, u64)> = index
             .by_id
             .values()
-            .map(|column| {
-                (
-                    column.lock().back().map_or(Millis::MIN, |last| last.at),
-                    column.id,
-                )
-            })
+            .map(|column| (column.lock().back().map_or(Millis::MIN, |last| last.at), column.id))
             .collect();
         idle.sort_unstable();
         for (_, id) in idle.iter().take((idle.len() / 10).max(1)) {
@@ -332,10 +322,7 @@ impl Store {
     pub fn trim(&self) {
         let _one_at_a_time = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
         self.drop_all_before(self.oldest_allowed());
-        let over = self
-            .samples
-            .load(Ordering::Relaxed)
-            .saturating_sub(self.limits.samples);
+        let over = self.samples.load(Ordering::Relaxed).saturating_sub(self.limits.samples);
         if over > 0 {
             // A tenth more than needed goes, so that the next rows do not trim again.
             let mut times: Vec<Millis> = Vec::with_capacity(self.limits.samples + over);
@@ -357,12 +344,8 @@ impl Store {
             }
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let empty: Vec<u64> = index
-            .by_id
-            .values()
-            .filter(|c| c.lock().is_empty())
-            .map(|c| c.id)
-            .collect();
+        let empty: Vec<u64> =
+            index.by_id.values().filter(|c| c.lock().is_empty()).map(|c| c.id).collect();
         for id in empty {
             index.remove(id);
         }
@@ -409,10 +392,7 @@ impl Store {
                 return Err(SelectError::TooManySamples { limit: SELECTION });
             }
             let samples = samples.range(start..end).copied().collect();
-            selected.push(Series {
-                labels: column.labels.clone(),
-                samples,
-            });
+            selected.push(Series { labels: column.labels.clone(), samples });
         }
         selected.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(selected)
@@ -481,14 +461,8 @@ impl Store {
     /// Returns how full the store is and what it went through.
     pub fn stats(&self) -> Stats {
         let columns = self.columns();
-        let oldest = columns
-            .iter()
-            .filter_map(|c| c.lock().front().map(|s| s.at))
-            .min();
-        let newest = columns
-            .iter()
-            .filter_map(|c| c.lock().back().map(|s| s.at))
-            .max();
+        let oldest = columns.iter().filter_map(|c| c.lock().front().map(|s| s.at)).min();
+        let newest = columns.iter().filter_map(|c| c.lock().back().map(|s| s.at)).max();
         Stats {
             series: columns.len(),
             samples: self.samples.load(Ordering::Relaxed),
@@ -519,11 +493,7 @@ impl Index {
                 None => drop(values.insert(value.into(), BTreeSet::from([id]))),
             }
         }
-        let column = Arc::new(Column {
-            id,
-            labels: labels.clone(),
-            samples: Mutex::default(),
-        });
+        let column = Arc::new(Column { id, labels: labels.clone(), samples: Mutex::default() });
         self.by_id.insert(id, Arc::clone(&column));
         self.by_labels.insert(labels, Arc::clone(&column));
         column
@@ -551,14 +521,8 @@ impl Index {
     /// Starts from the shortest list that a `name="value"` gives, and asks the rest of each.
     fn find(&self, matchers: &[Matcher]) -> Vec<Arc<Column>> {
         let mut shortest: Option<&BTreeSet<u64>> = None;
-        for matcher in matchers
-            .iter()
-            .filter(|m| m.op() == Op::Equal && !m.value().is_empty())
-        {
-            let ids = self
-                .postings
-                .get(matcher.name())
-                .and_then(|v| v.get(matcher.value()));
+        for matcher in matchers.iter().filter(|m| m.op() == Op::Equal && !m.value().is_empty()) {
+            let ids = self.postings.get(matcher.name()).and_then(|v| v.get(matcher.value()));
             match (ids, shortest) {
                 (None, _) => return Vec::new(),
                 (Some(ids), Some(known)) if known.len() <= ids.len() => {}
@@ -567,12 +531,7 @@ impl Index {
         }
         let fits = |column: &&Arc<Column>| matchers.iter().all(|m| m.fits(&column.labels));
         match shortest {
-            Some(ids) => ids
-                .iter()
-                .map(|id| &self.by_id[id])
-                .filter(fits)
-                .cloned()
-                .collect(),
+            Some(ids) => ids.iter().map(|id| &self.by_id[id]).filter(fits).cloned().collect(),
             None => self.by_id.values().filter(fits).cloned().collect(),
         }
     }

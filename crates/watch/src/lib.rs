@@ -5,12 +5,28 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`verdict`] | is the new release worse than the old one? |
+//! | [`verdict`] | is the new release worse than the old one? when does it get more traffic? |
+//! | [`probe`] | what does an instance say when it is asked? |
+//! | [`check`] | is it healthy, then? does its health change too often to be told each time? |
+//! | [`restart`] | when does an instance that ended start again, and when is that pointless? |
+//! | [`heal`] | may Marline do something about it, or is a brake on? |
+//! | [`rule`] | which alerts of the rule files fire? |
+//! | [`incident`] | is this one cause or two? since when, who is affected, what is suspected? |
 //!
 //! # Glossary
 //!
 //! - **arm**: one of the two releases under comparison: the *canary*, which is new, and the
 //!   *baseline*, which served before.
 //! - **verdict**: canary against baseline: worse, not worse, or not enough to tell.
+//! - **probe · check**: how health is asked; what is known about the health.
+//! - **onset**: when something began, as opposed to when it was noticed.
+//! - **alarm**: whatever says that users may be affected: an alert, a verdict, a crash loop.
+//! - **brake**: a reason not to heal.
 
+pub mod check;
+pub mod heal;
+pub mod incident;
+pub mod probe;
+pub mod restart;
+pub mod rule;
 pub mod verdict;
