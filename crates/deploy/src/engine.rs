@@ -1,5 +1,8 @@
 //! Where instances run.
 
+pub mod conformance;
+pub mod process;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -56,6 +59,9 @@ pub struct EngineKind {
     /// Opens it.
     pub open: fn(&EngineSettings) -> Result<Box<dyn Engine>, EngineError>,
 }
+
+/// All engines, the default one first.
+pub const ENGINES: &[EngineKind] = &[process::KIND];
 
 /// What every engine is opened with.
 #[derive(Debug, Clone)]

@@ -5,9 +5,14 @@
 //! that outlive Marline itself.
 //!
 //! - [`release`]: an immutable, content-addressed copy of what shall run, and the store of them.
+//! - [`plan`]: a Compose service becomes a resolved plan, with a finding for all that an engine
+//!   cannot honour.
 //! - [`deployment`]: what an engine is told to run.
 //! - [`strategy`]: pure step functions: what to do next, given what is seen.
-//! - [`engine`]: where instances run.
+//! - [`engine`]: where instances run; [`engine::process`] runs them as processes of this machine.
+//! - [`shim`]: the small process that holds one instance, its output and its exit status.
+//! - [`diagnosis`]: why an instance did not start, in words.
+//! - [`proxy`]: listeners and routes, in a process of their own.
 //!
 //! # Glossary
 //!
@@ -23,9 +28,10 @@ pub mod deployment;
 pub mod engine;
 pub mod proxy;
 pub mod release;
+pub mod shim;
 pub mod strategy;
 
 pub use deployment::Deployment;
-pub use engine::{Engine, EngineError, Instance, InstanceState};
+pub use engine::{ENGINES, Engine, EngineError, Instance, InstanceState};
 pub use release::{Cut, Manifest, ReleaseError, ReleaseStore};
 pub use strategy::{Outcome, Progress, STRATEGIES, Step};
