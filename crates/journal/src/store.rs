@@ -255,6 +255,14 @@ impl Journal {
         self.send(Write { actor, cause, draft: Draft::Known(fact), reply: None })
     }
 
+    /// Takes the number of the next run ahead of its first fact, because a run makes its
+    /// directories before it tells anything.
+    pub fn take_run(&self) -> Result<RunId, JournalError> {
+        let path = &self.shared.path;
+        let take = || Numbers { connection: &connect(path)? }.run();
+        take().map_err(|source| database_error(path, source))
+    }
+
     fn send(&self, write: Write) -> Result<(), JournalError> {
         let writes = self.shared.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = writes.as_ref().ok_or_else(|| self.closed())?;

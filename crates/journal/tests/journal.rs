@@ -107,6 +107,13 @@ async fn two_writers_share_one_chain_and_one_row_of_numbers() {
     }
 }
 
+#[test]
+fn a_number_that_was_taken_is_never_given_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken: Vec<_> = (0..3).map(|_| open(directory.path()).take_run().unwrap()).collect();
+    assert_eq!(taken, [RunId(1), RunId(2), RunId(3)]);
+}
+
 #[tokio::test]
 async fn an_edited_event_shows() {
     let directory = tempfile::tempdir().unwrap();
