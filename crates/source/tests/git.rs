@@ -66,7 +66,14 @@ fn git_in(dir: &Path, args: &[&str]) -> String {
         .arg("-C")
         .arg(dir)
         .args(["-c", "user.name=Ana", "-c", "user.email=ana@example.com"])
-        .args(["-c", "protocol.file.allow=always", "-c", "commit.gpgSign=false"])
+        .args([
+            "-c",
+            "protocol.file.allow=always",
+            "-c",
+            "commit.gpgSign=false",
+            "-c",
+            "core.fsync=none",
+        ])
         .args(args)
         .env("GIT_AUTHOR_DATE", "1700000000 +0100")
         .env("GIT_COMMITTER_DATE", "1700000001 +0100")
@@ -456,6 +463,45 @@ fn a_clone_is_clean_has_history_and_leaves_the_user_alone() {
         ("origin", "https://example.com/a.git")
     );
     assert_eq!(git_in(&clone, &["remote", "get-url", "origin"]), remote.url);
+}
+
+#[test]
+fn a_repository_in_a_directory_with_an_odd_name_is_found_and_cloned() {
+    for name in ["a\nb", "end\n", "\"quoted\"\nend", " blank ", "-rf"] {
+        let world = World::new();
+        let odd = world.beside(name);
+        fs::rename(world.path(), &odd).expect("it can be renamed");
+        let repository = Repository::discover(&odd).expect("a repository");
+        assert_eq!(repository.root(), odd.canonicalize().expect("it exists"), "{name:?}");
+        let commit = repository.head().expect("a head").commit;
+        let clone = world.beside("clone");
+        repository.clone_to(&commit, &clone, &on("main")).expect("a clone");
+        assert_eq!(git_in(&clone, &["log", "--format=%s"]), "first", "{name:?}");
+        repository.checkout_to(&commit, &world.beside("out")).expect("a checkout");
+    }
+}
+
+#[test]
+fn a_thousand_files_are_checked_out_in_time() {
+    let world = World::new();
+    for n in 0..1000 {
+        world.write(format!("d{}/f{n}", n % 50), format!("{n}\n"));
+    }
+    let commit = world.commit("many");
+    let repository = world.open();
+    let clock = std::time::Instant::now();
+    repository.checkout_to(&commit, &world.beside("out")).expect("a checkout");
+    let checkout = clock.elapsed();
+    let clock = std::time::Instant::now();
+    repository.clone_to(&commit, &world.beside("clone"), &on("main")).expect("a clone");
+    let clone = clock.elapsed();
+    let clock = std::time::Instant::now();
+    for _ in 0..20 {
+        repository.branch_tip("main").expect("an answer");
+    }
+    println!("1,000 files: checkout {checkout:?}, clone {clone:?}; tip {:?}", clock.elapsed() / 20);
+    assert!(checkout.as_secs() < 20 && clone.as_secs() < 20, "{checkout:?} {clone:?}");
+    assert_eq!(fs::read(world.beside("out/d7/f57")).expect("it is there"), b"57\n");
 }
 
 #[test]
