@@ -117,9 +117,8 @@ impl Sandbox {
             link.send(&Request::Open(json), &[]).await?;
             link.receive().await
         };
-        let answer = match tokio::time::timeout(OPEN_TIMEOUT, first).await {
-            Ok(Ok(Some((answer, _)))) => answer,
-            _ => return Err(SandboxError::Silent),
+        let Ok(Ok(Some((answer, _)))) = tokio::time::timeout(OPEN_TIMEOUT, first).await else {
+            return Err(SandboxError::Silent);
         };
         let protection = match answer {
             Answer::Open(json) => {
@@ -157,7 +156,9 @@ impl Sandbox {
             .into_iter()
             .map(|(name, value)| {
                 if name.is_empty() || name.as_bytes().contains(&b'=') {
-                    return Err(SpawnError::Unpassable { what: format!("the variable {name:?}") });
+                    return Err(SpawnError::Unpassable {
+                        what: format!("the variable `{}`", name.display()),
+                    });
                 }
                 Ok([name.as_bytes(), b"=", value.as_bytes()].concat())
             })
@@ -454,7 +455,7 @@ impl Link {
                 }
             }
             Answer::Open(_) | Answer::Refused(_) => {
-                tracing::warn!("the box answered a question nobody asked")
+                tracing::warn!("the box answered a question nobody asked");
             }
         }
     }

@@ -128,6 +128,8 @@ impl Group {
     }
 
     /// Removes the groups once nothing is in them.
+    // There is no event to wait for, and the wait is bounded.
+    #[allow(clippy::disallowed_methods)]
     pub(crate) fn remove(&self) {
         for dir in &self.dirs {
             for _ in 0..100 {

@@ -36,15 +36,22 @@ pub(crate) fn files(spec: &BoxSpec) -> Result<Option<OwnedFd>, RulesetError> {
         .handle_access(all)?
         .scope(Scope::Signal | Scope::AbstractUnixSocket)?
         .create()?;
-    let writable = spec.writable.iter().chain([&spec.workspace]).cloned();
-    let writable = writable.chain(SHARED.iter().map(PathBuf::from));
-    for path in writable {
+    let granted = spec.writable.iter().chain([&spec.workspace]).cloned();
+    let shared = SHARED.iter().flat_map(|path| around(Path::new(path), &spec.hidden));
+    for path in granted.chain(shared) {
         ruleset = allow(ruleset, &path, all)?;
     }
     for path in around(Path::new("/"), &spec.hidden).iter().chain(&spec.readable) {
         ruleset = allow(ruleset, path, read)?;
     }
     Ok(ruleset.into())
+}
+
+/// Lists hidden paths that stay open because what was asked to be writable is above them.
+pub(crate) fn left_open(spec: &BoxSpec) -> Vec<&Path> {
+    let granted: Vec<&PathBuf> = spec.writable.iter().chain([&spec.workspace]).collect();
+    let is_open = |path: &&PathBuf| granted.iter().any(|granted| path.starts_with(granted));
+    spec.hidden.iter().filter(is_open).map(PathBuf::as_path).collect()
 }
 
 fn allow(

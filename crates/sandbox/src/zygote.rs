@@ -37,8 +37,14 @@ const WATCH_EVERY: u16 = 200;
 pub fn entry() {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == crate::sandbox::ENTRY) {
         // Nobody reads what goes wrong from here; the caller hears it as the end of the socket.
-        std::process::exit(i32::from(keep().is_err()));
+        leave(i32::from(keep().is_err()));
     }
+}
+
+/// Ends this process without going back to `main`, which is the caller's.
+#[allow(clippy::disallowed_methods)]
+fn leave(code: i32) -> ! {
+    std::process::exit(code)
 }
 
 /// The keeper, from its start to the end of the box.
@@ -225,7 +231,7 @@ fn inside(
 ) -> ! {
     let mut go = [0; 2];
     if keeper.read_exact(&mut go).is_err() {
-        std::process::exit(1);
+        leave(1);
     }
     let server = match Server::build(level, spec, group, control, reasons) {
         Ok((server, protection)) => {
@@ -233,17 +239,17 @@ fn inside(
             drop(keeper);
             let report = serde_json::to_vec(&protection).unwrap_or_default();
             if server.answer(&Answer::Open(report), &[]).is_err() {
-                std::process::exit(1);
+                leave(1);
             }
             server
         }
         Err(reason) => {
             let _ = keeper.write_all(reason.as_bytes());
-            std::process::exit(1);
+            leave(1);
         }
     };
     let code = i32::from(server.serve().is_err());
-    std::process::exit(code);
+    leave(code);
 }
 
 /// Serves the caller's requests from behind the walls.
@@ -398,10 +404,10 @@ impl<'a> Server<'a> {
                 match request {
                     Some((Request::Spawn(spawn), streams)) => self.spawn(spawn, streams)?,
                     Some((Request::Signal { id, signal, tree }, _)) => {
-                        self.signal(id, signal, tree)
+                        self.signal(id, signal, tree);
                     }
                     Some((Request::Replay { id, upper }, fds)) => {
-                        self.replay(id, upper, fds.into_iter().next())?
+                        self.replay(id, upper, fds.into_iter().next())?;
                     }
                     Some((Request::Open(_) | Request::Close, _)) | None => return self.end(),
                 }
@@ -483,8 +489,8 @@ impl<'a> Server<'a> {
             if let Some(stack) = &mut self.stack {
                 match stack.end(childless) {
                     Ok(left) => {
-                        layer =
-                            left.map(|left| (left.number, left.part, left.shared || !running.alone))
+                        layer = left
+                            .map(|left| (left.number, left.part, left.shared || !running.alone));
                     }
                     Err(error) => layer_errno = error.raw_os_error().unwrap_or(libc::EIO),
                 }
@@ -562,7 +568,15 @@ fn landlock(spec: &BoxSpec, report: &mut Protection) -> Result<Option<OwnedFd>, 
     let ruleset = fence::files(spec).map_err(|error| error.to_string())?;
     let Some(ruleset) = ruleset else { return Err("this kernel has no Landlock".to_owned()) };
     report.stands(Wall::ReadOnlySystem);
-    report.stands(Wall::HiddenPaths);
+    match fence::left_open(spec).as_slice() {
+        [] => report.stands(Wall::HiddenPaths),
+        open => {
+            report.lacks(
+                Wall::HiddenPaths,
+                format!("Landlock cannot hide {open:?} below what may be written"),
+            );
+        }
+    }
     report.stands(Wall::ProcessControl);
     report.note("directories above a hidden path cannot be listed, and temporary files are shared with the machine");
     if spec.network == Network::None {
@@ -616,11 +630,10 @@ fn limit(
     if level > Level::Plain {
         walls.limits.push((libc::RLIMIT_CORE, 0));
     }
-    for (_, limit) in &mut walls.limits {
+    for (resource, limit) in &mut walls.limits {
         // A limit above the one we live under ourselves would be refused; ours goes on.
-        *limit = (*limit).min(libc::RLIM_INFINITY);
+        *limit = hard_limit(*resource).map_or(*limit, |hard| hard.min(*limit));
     }
-    walls.limits.retain_mut(|(resource, limit)| clamp(*resource, limit));
 
     match (limits.processes, group.processes) {
         (None, _) => {}
@@ -659,18 +672,8 @@ fn limit(
     }
 }
 
-/// Lowers a limit to the one we live under ourselves, as a higher one would be refused.
-fn clamp(resource: libc::__rlimit_resource_t, limit: &mut u64) -> bool {
-    match procfs_limit(resource) {
-        Some(hard) => {
-            *limit = (*limit).min(hard);
-            true
-        }
-        None => true,
-    }
-}
-
-fn procfs_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
+/// Returns the limit that we live under ourselves and cannot raise.
+fn hard_limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
     use nix::sys::resource::{Resource, getrlimit};
     let resource = match resource {
         libc::RLIMIT_NOFILE => Resource::RLIMIT_NOFILE,
