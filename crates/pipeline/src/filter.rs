@@ -61,7 +61,7 @@ impl Patterns {
 
 fn regex(pattern: &str) -> Result<String, String> {
     let mut regex = String::from("(?s-u)^");
-    let mut quote = |c: char, regex: &mut String| {
+    let quote = |c: char, regex: &mut String| {
         let mut bytes = [0; 4];
         for byte in c.encode_utf8(&mut bytes).bytes() {
             regex.push_str(&format!("\\x{byte:02x}"));

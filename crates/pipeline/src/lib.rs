@@ -6,11 +6,20 @@
 //!
 //! - [`expression`]: what `${{ … }}` gives.
 
+pub mod built_in;
 pub mod command;
+pub mod event;
+pub mod execute;
 pub mod expression;
 pub mod file_command;
 pub mod filter;
+mod hash_files;
+pub mod log;
 pub mod mask;
+pub mod matrix;
+pub mod plan;
+pub mod shell;
+pub mod template;
 
 /// Returns a folder of the public test data, or says that the test skips.
 #[cfg(test)]

@@ -1,0 +1,575 @@
+//! A plan becomes what happened.
+//!
+//! [`execute`] starts each job as soon as its own `needs` have ended, keeps to the limits of
+//! matrices and of the machine, and tells everything in one ordered stream to a [`Recorder`].
+//! Whoever runs a plan again after a crash does so with the jobs that had not ended, in
+//! [`Surroundings::only`].
+
+mod job;
+mod output;
+mod scope;
+mod step;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use journal::{CommitId, Conclusion, Explained, ExplainedPart, Fact, JobKey, RunId};
+use sandbox::{Level, Limits, Network};
+use source::{Place, Span};
+use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
+use tokio::task::JoinSet;
+
+pub use crate::built_in::checkout::{CheckedOut, Checkout, RepositoryCheckout};
+use crate::expression::{Object, Value};
+use crate::log;
+use crate::mask::Masker;
+use crate::plan::{self, Instance, Plan};
+use crate::template::{self, Answer, Condition};
+use scope::{JobScope, Status};
+
+/// Where a run's facts and lines go, in the order they happen in each job.
+pub trait Recorder: Send + Sync {
+    /// Takes a fact.
+    fn record(&self, fact: Fact);
+
+    /// Takes lines of a job's log as they come, masked.
+    fn lines(&self, job: &JobKey, lines: &[log::Line]) {
+        let _ = (job, lines);
+    }
+}
+
+/// What a run takes place in.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The run.
+    pub run: RunId,
+    /// Where jobs get their directories; what is left there of an earlier try is removed.
+    pub dir: PathBuf,
+    /// Where the logs of jobs go, see [`log::path`].
+    pub logs: PathBuf,
+    /// Where artifacts are kept.
+    pub artifacts: PathBuf,
+    /// The home directory of jobs; it lasts, so that tools find their caches.
+    pub home: PathBuf,
+    /// Every secret by name.
+    pub secrets: BTreeMap<String, String>,
+    /// Variables that jobs get from outside, as `PATH`.
+    pub env: Vec<(String, String)>,
+    /// How many jobs run at once.
+    pub parallel: usize,
+    /// Paths that jobs must not see.
+    pub hidden: Vec<PathBuf>,
+    /// How strong the box should be.
+    pub level: Level,
+    /// What jobs may reach.
+    pub network: Network,
+    /// How much a job may use.
+    pub limits: Limits,
+    /// The keys under `jobs:` to run, with all they need; none is every job.
+    pub only: Option<BTreeSet<String>>,
+    /// Whether the directories of jobs stay when the run has ended.
+    pub keep: bool,
+    /// Whether uncommitted changes are part of what runs.
+    pub dirty: bool,
+    /// The interrupted run that this one runs again.
+    pub again: Option<RunId>,
+    /// Who waits for whom across runs.
+    pub groups: Groups,
+}
+
+impl Surroundings {
+    /// Returns surroundings below one directory, with what else is usual.
+    pub fn new(run: RunId, dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self {
+            run,
+            logs: dir.join("logs"),
+            artifacts: dir.join("artifacts"),
+            home: dir.join("home"),
+            dir,
+            secrets: BTreeMap::new(),
+            env: usual_env(),
+            parallel: std::thread::available_parallelism().map_or(2, usize::from),
+            hidden: Vec::new(),
+            level: Level::Namespaces,
+            network: Network::Open,
+            limits: Limits::default(),
+            only: None,
+            keep: false,
+            dirty: false,
+            again: None,
+            groups: Groups::default(),
+        }
+    }
+}
+
+/// What of Marline's own variables a job may see: none that could hold a secret.
+fn usual_env() -> Vec<(String, String)> {
+    const NAMES: &[&str] =
+        &["PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "RUSTUP_HOME"];
+    let mut env: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| NAMES.contains(&name.as_str()) || name.starts_with("LC_"))
+        .collect();
+    let has = |env: &[(String, String)], name: &str| env.iter().any(|(known, _)| known == name);
+    if !has(&env, "PATH") {
+        env.push(("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()));
+    }
+    // The home of a job is its own, but the toolchains of the machine stay in use.
+    if let Some(rustup) = std::env::home_dir().map(|home| home.join(".rustup"))
+        && rustup.is_dir()
+        && !has(&env, "RUSTUP_HOME")
+        && let Some(rustup) = rustup.to_str()
+    {
+        env.push(("RUSTUP_HOME".to_owned(), rustup.to_owned()));
+    }
+    env
+}
+
+/// Groups of `concurrency`: what is in one runs one after the other. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Groups(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
+
+impl Groups {
+    async fn enter(&self, name: &str) -> OwnedMutexGuard<()> {
+        let group = {
+            let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Names ignore case; groups nobody is in are forgotten.
+            groups.retain(|_, group| Arc::strong_count(group) > 1);
+            Arc::clone(groups.entry(name.to_lowercase()).or_default())
+        };
+        group.lock_owned().await
+    }
+}
+
+/// Runs a plan and returns how it ended; never before all its processes have.
+///
+/// `cancel` becoming true stops it: steps that run are asked to end, and those that run
+/// `always()` or when `cancelled()` still do.
+pub async fn execute(
+    plan: Arc<Plan>,
+    surroundings: Arc<Surroundings>,
+    checkout: Arc<dyn Checkout>,
+    recorder: Arc<dyn Recorder>,
+    cancel: watch::Receiver<bool>,
+) -> Conclusion {
+    let started = Instant::now();
+    let engine = Arc::new(Engine::new(plan, surroundings, checkout, recorder, cancel));
+    engine.recorder.record(engine.run_started());
+    let conclusion = engine.run().await;
+    if !engine.surroundings.keep {
+        let dir = engine.surroundings.dir.join("jobs");
+        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    }
+    engine.recorder.record(Fact::RunFinished {
+        run: engine.surroundings.run,
+        conclusion,
+        milliseconds: milliseconds(started.elapsed()),
+    });
+    conclusion
+}
+
+struct Engine {
+    plan: Arc<Plan>,
+    surroundings: Arc<Surroundings>,
+    checkout: Arc<dyn Checkout>,
+    recorder: Arc<dyn Recorder>,
+    cancel: watch::Receiver<bool>,
+    masker: Masker,
+    permits: Arc<Semaphore>,
+    github: Object,
+    /// Names of jobs that are taken.
+    keys: Mutex<BTreeSet<String>>,
+}
+
+/// How an entry of `jobs:` ended, for those that need it.
+#[derive(Debug, Clone)]
+struct JobResult {
+    result: &'static str,
+    outputs: Object,
+    conclusion: Conclusion,
+}
+
+impl JobResult {
+    fn of(conclusion: Conclusion, outputs: Object) -> Self {
+        let result = match conclusion {
+            Conclusion::Success | Conclusion::AllowedFailure => "success",
+            Conclusion::Failure | Conclusion::Interrupted => "failure",
+            Conclusion::Cancelled => "cancelled",
+            Conclusion::Skipped => "skipped",
+        };
+        Self { result, outputs, conclusion }
+    }
+}
+
+impl Engine {
+    fn new(
+        plan: Arc<Plan>,
+        surroundings: Arc<Surroundings>,
+        checkout: Arc<dyn Checkout>,
+        recorder: Arc<dyn Recorder>,
+        cancel: watch::Receiver<bool>,
+    ) -> Self {
+        let mut github = plan::github(&plan.workflow, &plan.event, &plan.inputs);
+        github.insert("workflow", plan.name.as_str());
+        github.insert("run_id", surroundings.run.0.to_string());
+        github.insert("run_number", surroundings.run.0.to_string());
+        let keys = plan
+            .jobs
+            .iter()
+            .flat_map(|job| job.instances.iter().flatten())
+            .map(|instance| instance.key.0.clone())
+            .collect();
+        Self {
+            masker: Masker::new(surroundings.secrets.values()),
+            permits: Arc::new(Semaphore::new(surroundings.parallel.max(1))),
+            keys: Mutex::new(keys),
+            github,
+            plan,
+            surroundings,
+            checkout,
+            recorder,
+            cancel,
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        *self.cancel.borrow()
+    }
+
+    /// The jobs that run: those asked for and all they need.
+    fn wanted(&self) -> Vec<bool> {
+        let jobs = &self.plan.jobs;
+        let mut wanted: Vec<bool> = jobs
+            .iter()
+            .map(|job| self.surroundings.only.as_ref().is_none_or(|only| only.contains(&job.id)))
+            .collect();
+        loop {
+            let needed: Vec<usize> = (0..jobs.len())
+                .filter(|at| wanted[*at])
+                .flat_map(|at| jobs[at].needs.clone())
+                .filter(|need| !wanted[*need])
+                .collect();
+            if needed.is_empty() {
+                return wanted;
+            }
+            for need in needed {
+                wanted[need] = true;
+            }
+        }
+    }
+
+    fn run_started(&self) -> Fact {
+        let path = &self.plan.workflow.path;
+        let wanted = self.wanted();
+        let mut jobs = Vec::new();
+        for (at, job) in self.plan.jobs.iter().enumerate().filter(|(at, _)| wanted[*at]) {
+            let written = &self.plan.workflow.jobs[at];
+            let steps: Vec<String> = written
+                .steps()
+                .map(|steps| steps.list.iter().map(step::written_name).collect())
+                .unwrap_or_default();
+            let later = [JobKey(job.id.clone())];
+            let keys: Vec<&JobKey> = match &job.instances {
+                Some(instances) => instances.iter().map(|instance| &instance.key).collect(),
+                None => later.iter().collect(),
+            };
+            jobs.extend(keys.into_iter().map(|key| journal::fact::PlannedJob {
+                job: key.clone(),
+                id: job.id.clone(),
+                needs: job.needs.iter().map(|need| self.plan.jobs[*need].id.clone()).collect(),
+                steps: steps.clone(),
+                place: Some(Place::at(path, written.id.span)),
+            }));
+        }
+        Fact::RunStarted {
+            run: self.surroundings.run,
+            workflow: path.clone(),
+            name: self.plan.name.clone(),
+            event: self.plan.event.name.clone(),
+            commit: CommitId(self.plan.event.commit.clone()),
+            git_ref: self.plan.event.git_ref.clone(),
+            dirty: self.surroundings.dirty,
+            jobs,
+            again: self.surroundings.again,
+        }
+    }
+
+    async fn run(self: &Arc<Self>) -> Conclusion {
+        let _group = match &self.plan.workflow.concurrency {
+            None => None,
+            Some(concurrency) => {
+                match template::text(&concurrency.group, &self.scope(&[], Status::Success)) {
+                    Ok(name) => Some(self.surroundings.groups.enter(&name).await),
+                    Err(_) => None,
+                }
+            }
+        };
+        let wanted = self.wanted();
+        let mut results: Vec<Option<JobResult>> = vec![None; self.plan.jobs.len()];
+        let mut started: Vec<bool> = wanted.iter().map(|wanted| !wanted).collect();
+        let mut running = JoinSet::new();
+        loop {
+            for at in 0..self.plan.jobs.len() {
+                let needs = &self.plan.jobs[at].needs;
+                if started[at] || !needs.iter().all(|need| results[*need].is_some()) {
+                    continue;
+                }
+                started[at] = true;
+                let engine = Arc::clone(self);
+                let results = results.clone();
+                running.spawn(async move { (at, engine.run_job(at, &results).await) });
+            }
+            match running.join_next().await {
+                None => break,
+                Some(Ok((at, result))) => results[at] = Some(result),
+                Some(Err(error)) => {
+                    // A job that panics is our bug; the run must not look green for it.
+                    tracing::error!("a job ended in a panic: {error}");
+                    running.shutdown().await;
+                    return Conclusion::Failure;
+                }
+            }
+        }
+        let conclusions: Vec<Conclusion> =
+            results.iter().flatten().map(|result| result.conclusion).collect();
+        let has = |conclusion| conclusions.contains(&conclusion);
+        if has(Conclusion::Failure) {
+            Conclusion::Failure
+        } else if self.is_cancelled() || has(Conclusion::Cancelled) {
+            Conclusion::Cancelled
+        } else if has(Conclusion::AllowedFailure) {
+            Conclusion::AllowedFailure
+        } else {
+            Conclusion::Success
+        }
+    }
+
+    /// Every job that a job needs, directly or not.
+    fn ancestors(&self, at: usize) -> BTreeSet<usize> {
+        let mut ancestors = BTreeSet::new();
+        let mut open = self.plan.jobs[at].needs.clone();
+        while let Some(need) = open.pop() {
+            if ancestors.insert(need) {
+                open.extend(&self.plan.jobs[need].needs);
+            }
+        }
+        ancestors
+    }
+
+    /// The scope of what is decided before a job starts.
+    fn scope(&self, needs: &[(&str, &JobResult)], status: Status) -> JobScope {
+        let mut contexts = Object::default();
+        contexts.insert("github", self.github.clone());
+        contexts.insert("inputs", self.plan.inputs.clone());
+        contexts.insert("vars", self.plan.vars.clone());
+        let needs: Object = needs
+            .iter()
+            .map(|(id, result)| {
+                let need: Object = [
+                    ("result", Value::from(result.result)),
+                    ("outputs", Value::from(result.outputs.clone())),
+                ]
+                .into_iter()
+                .collect();
+                (*id, need)
+            })
+            .collect();
+        contexts.insert("needs", needs);
+        JobScope { contexts, status, results: Vec::new() }
+    }
+
+    async fn run_job(self: &Arc<Self>, at: usize, results: &[Option<JobResult>]) -> JobResult {
+        let job = &self.plan.jobs[at];
+        let written = &self.plan.workflow.jobs[at];
+        let needs: Vec<(&str, &JobResult)> = job
+            .needs
+            .iter()
+            .filter_map(|need| Some((self.plan.jobs[*need].id.as_str(), results[*need].as_ref()?)))
+            .collect();
+        let ancestors: Vec<(String, &'static str)> = self
+            .ancestors(at)
+            .iter()
+            .filter_map(|need| {
+                Some((self.plan.jobs[*need].id.clone(), results[*need].as_ref()?.result))
+            })
+            .collect();
+        let status = if self.is_cancelled() {
+            Status::Cancelled
+        } else if ancestors.iter().any(|(_, result)| *result == "failure") {
+            Status::Failure
+        } else if ancestors.iter().any(|(_, result)| *result != "success") {
+            Status::Incomplete
+        } else {
+            Status::Success
+        };
+        let mut scope = self.scope(&needs, status);
+        scope.results = ancestors;
+
+        let answer = Condition::parse(written.condition.as_ref())
+            .and_then(|condition| Ok((condition.answer(&scope)?, condition)));
+        match answer {
+            Ok((answer, _)) if answer.holds => {}
+            Ok((answer, condition)) => {
+                let reason = self.why_skipped(&condition, &needs, status);
+                let explained = self.explained(&condition, &answer);
+                return self.skip(at, &reason, Some(explained));
+            }
+            Err(error) => return self.refuse(at, &error),
+        }
+        let instances = match &job.instances {
+            Some(instances) => Ok(instances.clone()),
+            None => {
+                let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                plan::expand(written, &scope.contexts, &mut keys)
+            }
+        };
+        let instances = instances.and_then(|instances| {
+            for instance in &instances {
+                plan::labels(written, &scope.contexts, instance)?;
+            }
+            Ok(instances)
+        });
+        match instances {
+            Ok(instances) => self.run_instances(at, instances, &scope.contexts, status).await,
+            Err(error) => self.refuse(at, &error),
+        }
+    }
+
+    fn why_skipped(
+        &self,
+        condition: &Condition,
+        needs: &[(&str, &JobResult)],
+        status: Status,
+    ) -> String {
+        if !condition.asks_for_status() && status != Status::Success {
+            if status == Status::Cancelled {
+                return "the run was cancelled".to_owned();
+            }
+            if let Some((id, need)) = needs.iter().find(|(_, need)| need.result != "success") {
+                return format!("needs.{id}.result is '{}' (wanted success)", need.result);
+            }
+            return "a job that it depends on did not succeed".to_owned();
+        }
+        format!("its condition `{}` does not hold", condition.text)
+    }
+
+    fn explained(&self, condition: &Condition, answer: &Answer) -> Explained {
+        Explained {
+            expression: self.masker.mask(&condition.text),
+            value: answer.holds.to_string(),
+            parts: answer
+                .parts
+                .iter()
+                .map(|(expression, value)| ExplainedPart {
+                    expression: expression.clone(),
+                    value: self.masker.mask(value),
+                })
+                .collect(),
+            place: condition.span.map(|span| self.place(span)),
+        }
+    }
+
+    fn place(&self, span: Span) -> Place {
+        Place::at(&self.plan.workflow.path, span)
+    }
+
+    fn keys_of(&self, at: usize) -> Vec<JobKey> {
+        match &self.plan.jobs[at].instances {
+            Some(instances) => instances.iter().map(|instance| instance.key.clone()).collect(),
+            None => vec![JobKey(self.plan.jobs[at].id.clone())],
+        }
+    }
+
+    fn skip(&self, at: usize, reason: &str, condition: Option<Explained>) -> JobResult {
+        for job in self.keys_of(at) {
+            self.recorder.record(Fact::JobSkipped {
+                run: self.surroundings.run,
+                job,
+                reason: reason.to_owned(),
+                condition: condition.clone(),
+            });
+        }
+        JobResult::of(Conclusion::Skipped, Object::default())
+    }
+
+    /// Fails a job that cannot start.
+    fn refuse(&self, at: usize, error: &template::TemplateError) -> JobResult {
+        for job in self.keys_of(at) {
+            let message = self.masker.mask(&error.message);
+            self.recorder.record(Fact::AnnotationMade {
+                run: self.surroundings.run,
+                job: job.clone(),
+                step: 0,
+                level: journal::AnnotationLevel::Error,
+                message,
+                title: None,
+                place: Some(self.place(error.span)),
+            });
+            self.recorder.record(Fact::JobFinished {
+                run: self.surroundings.run,
+                job,
+                conclusion: Conclusion::Failure,
+                milliseconds: 0,
+                outputs: BTreeMap::new(),
+                summary: String::new(),
+            });
+        }
+        JobResult::of(Conclusion::Failure, Object::default())
+    }
+
+    async fn run_instances(
+        self: &Arc<Self>,
+        at: usize,
+        instances: Vec<Instance>,
+        contexts: &Object,
+        status: Status,
+    ) -> JobResult {
+        let began_cancelled = status == Status::Cancelled;
+        let (fail, failed) = watch::channel(false);
+        let side_by_side = instances.first().and_then(|instance| instance.max_parallel);
+        let slots = Arc::new(Semaphore::new(side_by_side.unwrap_or(usize::MAX >> 4)));
+        let mut running = JoinSet::new();
+        for instance in instances {
+            let engine = Arc::clone(self);
+            let (slots, failed, contexts) = (Arc::clone(&slots), failed.clone(), contexts.clone());
+            running.spawn(async move {
+                // Neither semaphore is ever closed.
+                let _slot = slots.acquire_owned().await.ok();
+                let fail_fast = instance.fail_fast;
+                let done = job::run(engine, at, instance, contexts, failed, began_cancelled).await;
+                (fail_fast, done)
+            });
+        }
+        let mut outputs = Object::default();
+        let mut conclusions = Vec::new();
+        while let Some(ended) = running.join_next().await {
+            let Ok((fail_fast, done)) = ended else {
+                conclusions.push(Conclusion::Failure);
+                continue;
+            };
+            if done.conclusion == Conclusion::Failure && fail_fast {
+                fail.send_replace(true);
+            }
+            // The last combination to give a text wins.
+            for (name, value) in done.outputs {
+                if !value.is_empty() || outputs.get(&name).is_none() {
+                    outputs.insert(name, value);
+                }
+            }
+            conclusions.push(done.conclusion);
+        }
+        let has = |conclusion| conclusions.contains(&conclusion);
+        let conclusion = [Conclusion::Failure, Conclusion::Cancelled, Conclusion::AllowedFailure]
+            .into_iter()
+            .find(|conclusion| has(*conclusion))
+            .unwrap_or(Conclusion::Success);
+        JobResult::of(conclusion, outputs)
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

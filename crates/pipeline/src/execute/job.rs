@@ -1,0 +1,540 @@
+//! One job with one combination of its matrix.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indexmap::IndexMap;
+use journal::{Conclusion, Fact, JobKey};
+use sandbox::{BoxSpec, Sandbox};
+use source::workflow::{Defaults, Steps};
+use tokio::sync::watch;
+
+use super::output::now;
+use super::scope::{Status, StepScope};
+use super::{Engine, milliseconds};
+use crate::expression::{Contexts, Object, Value};
+use crate::log::{self, Kind, Line, Log};
+use crate::plan::{Instance, setting};
+use crate::template::{self, TemplateError};
+
+/// How long a job may take when it does not say.
+const TIMEOUT: Duration = Duration::from_secs(360 * 60);
+
+/// How long the steps that clean up after a cancellation may take when the job does not say.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// How a job ended, for the entry of `jobs:` that it is part of.
+pub(super) struct Done {
+    pub conclusion: Conclusion,
+    pub outputs: Vec<(String, String)>,
+}
+
+/// Why a job stops before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The run was cancelled.
+    Run,
+    /// Another combination of the matrix failed.
+    FailFast,
+    /// The job took too long.
+    Timeout,
+}
+
+impl Stop {
+    pub fn words(self) -> &'static str {
+        match self {
+            Stop::Run => "the run was cancelled",
+            Stop::FailFast => "another job of the matrix failed, and `fail-fast` is on",
+            Stop::Timeout => "the job took longer than its `timeout-minutes`",
+        }
+    }
+}
+
+/// What may stop a job.
+#[derive(Debug, Clone)]
+pub(super) struct Stops {
+    /// None for a job that began when the run was cancelled already.
+    run: Option<watch::Receiver<bool>>,
+    fail_fast: watch::Receiver<bool>,
+    deadline: tokio::time::Instant,
+}
+
+impl Stops {
+    pub fn now(&self) -> Option<Stop> {
+        if self.run.as_ref().is_some_and(|run| *run.borrow()) {
+            Some(Stop::Run)
+        } else if *self.fail_fast.borrow() {
+            Some(Stop::FailFast)
+        } else if tokio::time::Instant::now() >= self.deadline {
+            Some(Stop::Timeout)
+        } else {
+            None
+        }
+    }
+
+    pub async fn wait(&mut self) -> Stop {
+        async fn is_true(receiver: &mut watch::Receiver<bool>) {
+            if receiver.wait_for(|value| *value).await.is_err() {
+                // Nobody is left who could stop anything.
+                std::future::pending::<()>().await;
+            }
+        }
+        let run = async {
+            match &mut self.run {
+                Some(run) => is_true(run).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = run => Stop::Run,
+            () = is_true(&mut self.fail_fast) => Stop::FailFast,
+            () = tokio::time::sleep_until(self.deadline) => Stop::Timeout,
+        }
+    }
+}
+
+/// The directories of a job.
+#[derive(Debug, Clone)]
+pub(super) struct Dirs {
+    pub root: PathBuf,
+    pub workspace: PathBuf,
+    pub temp: PathBuf,
+    /// Files that the job writes and Marline reads; a mount of its own inside the box.
+    pub commands: PathBuf,
+    pub tools: PathBuf,
+}
+
+impl Dirs {
+    fn make(engine: &Engine, key: &JobKey) -> std::io::Result<Self> {
+        let log = log::path(Path::new(""), key);
+        let name = log.file_stem().unwrap_or(log.as_os_str()).to_owned();
+        let root = std::path::absolute(&engine.surroundings.dir)?.join("jobs").join(name);
+        let repository = engine.plan.event.repository.rsplit('/').next().unwrap_or_default();
+        let is_plain = !repository.is_empty()
+            && !repository.starts_with('.')
+            && !repository.contains(|c: char| c.is_control());
+        let repository = if is_plain { repository } else { "repository" };
+        if root.exists() {
+            std::fs::remove_dir_all(&root)?;
+        }
+        let dirs = Self {
+            workspace: root.join("work").join(repository),
+            temp: root.join("temp"),
+            commands: root.join("commands"),
+            tools: root.join("tools"),
+            root,
+        };
+        let home = &engine.surroundings.home;
+        for dir in [&dirs.workspace, &dirs.temp, &dirs.commands, &dirs.tools, home] {
+            std::fs::create_dir_all(dir)?;
+        }
+        Ok(dirs)
+    }
+}
+
+/// A job while it runs.
+pub(super) struct JobRun {
+    pub engine: Arc<Engine>,
+    pub key: JobKey,
+    pub dirs: Dirs,
+    pub sandbox: Sandbox,
+    /// The contexts that steps see, without those that change from step to step.
+    pub contexts: Object,
+    pub github: Object,
+    /// Variables of the workflow and the job, and what steps wrote to `GITHUB_ENV`.
+    pub env: IndexMap<String, String>,
+    /// Directories that steps put before `PATH`; the last one is looked at first.
+    pub path: Vec<String>,
+    pub steps: Object,
+    pub status: Status,
+    pub stops: Stops,
+    /// Set when the job was stopped: what is left may take until then.
+    pub clean_up_until: Option<tokio::time::Instant>,
+    cancel_timeout: Duration,
+    pub shell: Option<String>,
+    pub working_directory: Option<String>,
+    pub has_bash: bool,
+    pub log: Log,
+    pub summary: String,
+}
+
+/// Runs a job from its queue to its end.
+pub(super) async fn run(
+    engine: Arc<Engine>,
+    at: usize,
+    instance: Instance,
+    mut contexts: Object,
+    fail_fast: watch::Receiver<bool>,
+    began_cancelled: bool,
+) -> Done {
+    contexts.insert("matrix", instance.matrix.clone());
+    contexts.insert("strategy", instance.strategy.clone());
+    let mut stops = Stops {
+        run: (!began_cancelled).then(|| engine.cancel.clone()),
+        fail_fast,
+        deadline: tokio::time::Instant::now() + Duration::from_secs(365 * 24 * 3600),
+    };
+    let key = instance.key.clone();
+    let _group = match enter_group(&engine, at, &contexts, &mut stops).await {
+        Ok(group) => group,
+        Err(conclusion) => return never_began(&engine, &key, conclusion),
+    };
+    let permits = Arc::clone(&engine.permits);
+    let _permit = tokio::select! {
+        permit = permits.acquire_owned() => permit.ok(),
+        _ = stops.wait() => return never_began(&engine, &key, Conclusion::Cancelled),
+    };
+    if stops.now().is_some() {
+        return never_began(&engine, &key, Conclusion::Cancelled);
+    }
+    let started = Instant::now();
+    let steps = engine.plan.workflow.jobs[at].steps();
+    let (conclusion, outputs, summary) = match steps {
+        None => (Conclusion::Failure, Vec::new(), String::new()),
+        Some(steps) => match JobRun::open(&engine, &key, steps, contexts, stops, at).await {
+            Ok(job) => job.run(steps).await,
+            Err(message) => {
+                begin(&engine, &key, "");
+                annotate(&engine, &key, &message);
+                (Conclusion::Failure, Vec::new(), String::new())
+            }
+        },
+    };
+    engine.recorder.record(Fact::JobFinished {
+        run: engine.surroundings.run,
+        job: key,
+        conclusion,
+        milliseconds: milliseconds(started.elapsed()),
+        outputs: outputs.iter().cloned().collect::<BTreeMap<_, _>>(),
+        summary,
+    });
+    Done { conclusion, outputs }
+}
+
+async fn enter_group(
+    engine: &Arc<Engine>,
+    at: usize,
+    contexts: &Object,
+    stops: &mut Stops,
+) -> Result<Option<tokio::sync::OwnedMutexGuard<()>>, Conclusion> {
+    let Some(concurrency) = &engine.plan.workflow.jobs[at].concurrency else {
+        return Ok(None);
+    };
+    let scope = Contexts(contexts.clone());
+    let Ok(name) = template::text(&concurrency.group, &scope) else {
+        return Err(Conclusion::Failure);
+    };
+    tokio::select! {
+        group = engine.surroundings.groups.enter(&name) => Ok(Some(group)),
+        _ = stops.wait() => Err(Conclusion::Cancelled),
+    }
+}
+
+fn never_began(engine: &Engine, key: &JobKey, conclusion: Conclusion) -> Done {
+    engine.recorder.record(Fact::JobFinished {
+        run: engine.surroundings.run,
+        job: key.clone(),
+        conclusion,
+        milliseconds: 0,
+        outputs: BTreeMap::new(),
+        summary: String::new(),
+    });
+    Done { conclusion, outputs: Vec::new() }
+}
+
+fn begin(engine: &Engine, key: &JobKey, protection: &str) {
+    engine.recorder.record(Fact::JobStarted {
+        run: engine.surroundings.run,
+        job: key.clone(),
+        protection: protection.to_owned(),
+    });
+}
+
+fn annotate(engine: &Engine, key: &JobKey, message: &str) {
+    engine.recorder.record(Fact::AnnotationMade {
+        run: engine.surroundings.run,
+        job: key.clone(),
+        step: 0,
+        level: journal::AnnotationLevel::Error,
+        message: engine.masker.mask(message),
+        title: None,
+        place: None,
+    });
+}
+
+/// Minutes as GitHub takes them; none if they are not a number of minutes.
+pub(super) fn minutes(value: &Value) -> Option<Duration> {
+    let minutes = value.to_number();
+    (minutes.is_finite() && minutes >= 0.0 && minutes < 1e9)
+        .then(|| Duration::from_secs_f64(minutes * 60.0))
+}
+
+impl JobRun {
+    async fn open(
+        engine: &Arc<Engine>,
+        key: &JobKey,
+        steps: &Steps,
+        mut contexts: Object,
+        mut stops: Stops,
+        at: usize,
+    ) -> Result<Self, String> {
+        let said = |error: TemplateError| error.to_string();
+        let surroundings = &engine.surroundings;
+        let (engine_, key_) = (Arc::clone(engine), key.clone());
+        let dirs = tokio::task::spawn_blocking(move || Dirs::make(&engine_, &key_))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("could not make the directories of the job: {error}"))?;
+
+        contexts.insert("secrets", secrets(engine, at));
+        let mut github = engine.github.clone();
+        let event_path = dirs.commands.join("event.json");
+        let payload = engine.plan.event.payload(&engine.plan.inputs);
+        std::fs::write(&event_path, payload.to_string())
+            .map_err(|error| format!("could not write {}: {error}", event_path.display()))?;
+        github.insert("job", engine.plan.jobs[at].id.as_str());
+        github.insert("workspace", text_of(&dirs.workspace));
+        github.insert("event_path", text_of(&event_path));
+        contexts.insert("github", github.clone());
+        contexts.insert("runner", runner(&dirs));
+
+        let scope = Contexts(contexts.clone());
+        let timeout = setting(steps.timeout_minutes.as_ref(), &scope).map_err(said)?;
+        let cancel_timeout =
+            setting(steps.cancel_timeout_minutes.as_ref(), &scope).map_err(said)?;
+        let timeout = timeout.as_ref().and_then(minutes).unwrap_or(TIMEOUT);
+        stops.deadline = tokio::time::Instant::now() + timeout;
+
+        let mut env = IndexMap::new();
+        for entries in [&engine.plan.workflow.env, &steps.env] {
+            for (name, value) in template::entries(entries, &scope).map_err(said)? {
+                env.insert(name, value.to_text());
+            }
+        }
+        contexts.insert("env", env_context(&env));
+        let scope = Contexts(contexts.clone());
+        let defaults = |pick: fn(&Defaults) -> Option<&source::workflow::Template>, key: &str| {
+            for defaults in [&steps.defaults, &engine.plan.workflow.defaults] {
+                if let Some(template) = pick(defaults) {
+                    return template::text(template, &scope).map(Some);
+                }
+                if let Some(computed) = &defaults.computed
+                    && let Some(value) = template::value(computed, &scope)?.get(key)
+                {
+                    return Ok(Some(value.to_text()));
+                }
+            }
+            Ok(None)
+        };
+        let shell = defaults(|one| one.shell.as_ref(), "shell").map_err(said)?;
+        let working_directory =
+            defaults(|one| one.working_directory.as_ref(), "working-directory").map_err(said)?;
+
+        let home = std::path::absolute(&surroundings.home)
+            .map_err(|error| format!("could not find the home directory of jobs: {error}"))?;
+        let mut spec = BoxSpec::new(&dirs.workspace)
+            .layers_dir(dirs.root.join("layers"))
+            .writable(&dirs.temp)
+            .writable(&dirs.commands)
+            .writable(&dirs.tools)
+            .writable(home)
+            .level(surroundings.level)
+            .network(surroundings.network)
+            .limits(surroundings.limits);
+        spec = surroundings.hidden.iter().fold(spec, BoxSpec::hidden);
+        spec = engine.checkout.readable().into_iter().fold(spec, BoxSpec::readable);
+        std::fs::create_dir_all(dirs.root.join("layers"))
+            .map_err(|error| format!("could not make the directories of the job: {error}"))?;
+        let sandbox = Sandbox::open(&spec).await.map_err(|error| {
+            let cause = std::error::Error::source(&error);
+            cause.map_or_else(
+                || format!("could not {error}"),
+                |cause| format!("could not {error}: {cause}"),
+            )
+        })?;
+        begin(engine, key, &sandbox.protection().to_string());
+        let (log, lost) = Log::create(&log::path(&surroundings.logs, key));
+        if let Some(error) = lost {
+            tracing::warn!("the log of `{key}` cannot be kept: {error}");
+        }
+        let path = surroundings
+            .env
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map_or("", |(_, path)| path.as_str());
+        let has_bash = std::env::split_paths(path).any(|dir| dir.join("bash").is_file());
+        Ok(Self {
+            engine: Arc::clone(engine),
+            key: key.clone(),
+            dirs,
+            sandbox,
+            contexts,
+            github,
+            env,
+            path: Vec::new(),
+            steps: Object::default(),
+            status: Status::Success,
+            stops,
+            clean_up_until: None,
+            cancel_timeout: cancel_timeout.as_ref().and_then(minutes).unwrap_or(CANCEL_TIMEOUT),
+            shell,
+            working_directory,
+            has_bash,
+            log,
+            summary: String::new(),
+        })
+    }
+
+    async fn run(mut self, steps: &Steps) -> (Conclusion, Vec<(String, String)>, String) {
+        let mut stopped = None;
+        for (at, step) in steps.list.iter().enumerate() {
+            if stopped.is_none()
+                && let Some(stop) = self.stops.now()
+            {
+                stopped = Some(stop);
+                self.stopped(stop);
+            }
+            self.step(at as u32 + 1, step).await;
+            if stopped.is_none() && self.clean_up_until.is_some() {
+                stopped = self.stops.now();
+            }
+        }
+        let (outputs, bad) = self.outputs(steps);
+        if bad.is_some() && self.status == Status::Success {
+            self.status = Status::Failure;
+        }
+        if let Some(message) = bad {
+            annotate(&self.engine, &self.key, &message);
+            self.say(Kind::Error, &message);
+        }
+        let allowed =
+            match setting(steps.continue_on_error.as_ref(), &Contexts(self.contexts.clone())) {
+                Ok(value) => value.is_some_and(|value| value.is_truthy()),
+                Err(error) => {
+                    annotate(&self.engine, &self.key, &error.to_string());
+                    false
+                }
+            };
+        let conclusion = match self.status {
+            Status::Success | Status::Incomplete => Conclusion::Success,
+            Status::Failure if allowed => Conclusion::AllowedFailure,
+            Status::Failure => Conclusion::Failure,
+            Status::Cancelled => Conclusion::Cancelled,
+        };
+        self.sandbox.close().await;
+        (conclusion, outputs, self.summary)
+    }
+
+    /// Notes that the job was stopped; the steps that are left see it.
+    pub fn stopped(&mut self, stop: Stop) {
+        self.status = Status::Cancelled;
+        self.clean_up_until = Some(tokio::time::Instant::now() + self.cancel_timeout);
+        self.say(Kind::Error, &format!("The job is stopped: {}.", stop.words()));
+    }
+
+    /// Writes a line that belongs to the job itself.
+    pub fn say(&mut self, kind: Kind, text: &str) {
+        let line = Line { at: now(), step: 0, kind, text: self.engine.masker.mask(text) };
+        self.show(std::slice::from_ref(&line));
+    }
+
+    pub fn show(&mut self, lines: &[Line]) {
+        if !lines.is_empty() {
+            self.log.write(lines);
+            self.engine.recorder.lines(&self.key, lines);
+        }
+    }
+
+    /// The job's outputs; one that holds a secret is left out.
+    fn outputs(&mut self, steps: &Steps) -> (Vec<(String, String)>, Option<String>) {
+        self.contexts.insert("steps", self.steps.clone());
+        self.contexts.insert("env", env_context(&self.env));
+        let job: Object = [("status", self.status.text())].into_iter().collect();
+        self.contexts.insert("job", job);
+        let scope = StepScope {
+            contexts: &self.contexts,
+            status: self.status,
+            workspace: self.dirs.workspace.clone(),
+        };
+        let evaluated = match template::entries(&steps.outputs, &scope) {
+            Ok(evaluated) => evaluated,
+            Err(error) => return (Vec::new(), Some(error.to_string())),
+        };
+        let mut outputs = Vec::new();
+        for (name, value) in evaluated {
+            let text = value.to_text();
+            if self.engine.masker.finds_in(&text) {
+                self.say(
+                    Kind::Warning,
+                    &format!("Skip output '{name}' since it may contain secret."),
+                );
+                continue;
+            }
+            outputs.push((name, text));
+        }
+        (outputs, None)
+    }
+
+    /// What conditions and settings of a step see.
+    pub fn scope(&self) -> StepScope<'_> {
+        StepScope {
+            contexts: &self.contexts,
+            status: self.status,
+            workspace: self.dirs.workspace.clone(),
+        }
+    }
+}
+
+/// The secrets that the job's text names.
+fn secrets(engine: &Engine, at: usize) -> Object {
+    let named = &engine.plan.jobs[at].secrets;
+    let all = named.iter().any(|name| name == "*");
+    let mut secrets: Object = engine
+        .surroundings
+        .secrets
+        .iter()
+        .filter(|(name, _)| all || named.iter().any(|known| known.eq_ignore_ascii_case(name)))
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    if secrets.get("GITHUB_TOKEN").is_none() {
+        secrets.insert("GITHUB_TOKEN", "");
+    }
+    secrets
+}
+
+fn runner(dirs: &Dirs) -> Object {
+    [
+        ("os", "Linux".to_owned()),
+        ("arch", arch().to_owned()),
+        ("name", "marline".to_owned()),
+        ("environment", "self-hosted".to_owned()),
+        ("temp", text_of(&dirs.temp)),
+        ("tool_cache", text_of(&dirs.tools)),
+        ("workspace", text_of(dirs.workspace.parent().unwrap_or(&dirs.workspace))),
+    ]
+    .into_iter()
+    .collect()
+}
+
+pub(super) fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "ARM64",
+        "arm" => "ARM",
+        "x86" => "X86",
+        _ => "X64",
+    }
+}
+
+pub(super) fn env_context(env: &IndexMap<String, String>) -> Object {
+    let mut context = Object::case_sensitive();
+    for (name, value) in env {
+        context.insert(name.as_str(), value.as_str());
+    }
+    context
+}
+
+pub(super) fn text_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
