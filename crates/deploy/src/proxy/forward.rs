@@ -44,12 +44,11 @@ pub(super) async fn answer(
 ) -> Result<Response<Reply>, Infallible> {
     let busy = client.watch.busy();
     let is_http2 = request.version() == Version::HTTP_2;
-    let mut response = match busy.is_ambiguous {
-        false => find_and_forward(&client, request).await,
-        true => {
-            let words = "The request says in two ways where its body ends.";
-            page(StatusCode::BAD_REQUEST, words, request.headers(), None)
-        }
+    let mut response = if busy.is_ambiguous {
+        let words = "The request says in two ways where its body ends.";
+        page(StatusCode::BAD_REQUEST, words, request.headers(), None)
+    } else {
+        find_and_forward(&client, request).await
     };
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let must_close = busy.is_ambiguous || client.proxy.is_leaving();
@@ -106,13 +105,12 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
     parts.uri = origin_form(&parts.uri);
     parts.version = Version::HTTP_11;
 
-    let (body, upload) = match body.is_end_stream() {
-        true => (Outgoing::Empty, None),
-        false => {
-            let upload = Arc::new(Upload::new(most));
-            let body = Outgoing::Streaming { body, upload: Arc::clone(&upload) };
-            (body, Some(upload))
-        }
+    let (body, upload) = if body.is_end_stream() {
+        (Outgoing::Empty, None)
+    } else {
+        let upload = Arc::new(Upload::new(most));
+        let body = Outgoing::Streaming { body, upload: Arc::clone(&upload) };
+        (body, Some(upload))
     };
     let asked = parts.headers.get(http::header::ACCEPT).cloned();
     let request = Request::from_parts(parts, body);
@@ -247,7 +245,7 @@ async fn forward(
         let spare = spare_copy(&request, &upstream);
         match exchange(&mut upstream, request, upload, patience).await {
             Ok(response) => return Ok(pass_on(client, pass, upstream, response, upgrade).await),
-            Err(Unanswered::Unsent(unsent)) if left > 0 => request = unsent,
+            Err(Unanswered::Unsent(unsent)) if left > 0 => request = *unsent,
             Err(Unanswered::Failed(Failure::BrokenOff)) if left > 0 && spare.is_some() => {
                 request = spare.expect("just seen");
             }
@@ -294,7 +292,7 @@ fn spare_copy(request: &Request<Outgoing>, upstream: &Upstream) -> Option<Reques
 
 enum Unanswered {
     /// Not a byte of it was sent.
-    Unsent(Request<Outgoing>),
+    Unsent(Box<Request<Outgoing>>),
     Failed(Failure),
 }
 
@@ -324,7 +322,7 @@ async fn exchange(
 
 fn unanswered(mut error: TrySendError<Request<Outgoing>>, upload: Option<&Upload>) -> Unanswered {
     if let Some(request) = error.take_message() {
-        return Unanswered::Unsent(request);
+        return Unanswered::Unsent(Box::new(request));
     }
     Unanswered::Failed(match upload {
         Some(upload) if upload.is_too_large() => Failure::TooLarge,

@@ -20,12 +20,13 @@ use super::{
 const MOST_IDLE: usize = 256;
 
 /// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// How long an instance that refused a connection is asked last.
 const AVOID_MS: u64 = 1_000;
 
 /// An instance that answers requests.
+#[expect(clippy::vec_box, reason = "a connection is large and moves with every request")]
 #[derive(Debug)]
 pub(super) struct Instance {
     pub target: Target,
@@ -136,6 +137,7 @@ impl Instance {
         self.lock().retain(|upstream| upstream.rested(now) < IDLE && upstream.is_alive());
     }
 
+    #[expect(clippy::vec_box, reason = "a connection is large and moves with every request")]
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Upstream>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,9 +16,10 @@ pub(super) fn page(
     request_id: Option<&HeaderValue>,
 ) -> Response<Reply> {
     let id = request_id.and_then(|id| id.to_str().ok());
-    let (kind, text) = match wants_json(asked) {
-        true => ("application/json", json(status, words, id)),
-        false => ("text/plain; charset=utf-8", plain(status, words, id)),
+    let (kind, text) = if wants_json(asked) {
+        ("application/json", json(status, words, id))
+    } else {
+        ("text/plain; charset=utf-8", plain(status, words, id))
     };
     let mut response = Response::new(Reply::own(Bytes::from(text)));
     *response.status_mut() = status;

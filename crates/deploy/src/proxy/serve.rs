@@ -36,7 +36,7 @@ use super::{
 };
 
 /// How long clients of a proxy that is replaced may take to finish.
-const AFTER_HAND_OVER: Duration = Duration::from_secs(15 * 60);
+const AFTER_HAND_OVER: Duration = Duration::from_mins(15);
 
 /// How long clients of a proxy that is told to stop may take to finish.
 const AFTER_STOP: Duration = Duration::from_secs(30);
