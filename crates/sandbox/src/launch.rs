@@ -95,8 +95,8 @@ impl Launcher {
         let mut pidfd: RawFd = -1;
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         // SAFETY: the stack is ours, large, aligned and grows down from its end. We are suspended
-        // until the child has executed or exited, so `plan` and the stack outlive its use of them,
-        // and no lock of ours can be held by anybody else: this process has one thread.
+        // until the child has executed or exited, so `plan` and the stack outlive its use of them.
+        // It takes no lock and no memory, so what the thread of `stack` does cannot disturb it.
         let pid = unsafe {
             let top = self.stack.as_mut_ptr_range().end.cast::<c_void>();
             let argument = (&raw const plan).cast_mut().cast::<c_void>();

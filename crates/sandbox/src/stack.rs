@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
 
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -28,12 +29,17 @@ pub(crate) struct Stack {
     inside_workspace: Vec<(PathBuf, OwnedFd)>,
     open: Option<OpenLayer>,
     next: u64,
+    /// Where overlays go when nobody needs them: the kernel waits for all processors before it
+    /// lets one go, so a thread does that while the next step starts.
+    graves: Sender<OwnedFd>,
 }
 
 struct OpenLayer {
     number: u64,
     name: String,
     upper: OwnedFd,
+    /// Keeps the overlay alive until the thread has it.
+    overlay: OwnedFd,
     /// How many lists of changes have been written, and what was in them.
     parts: u32,
     told: BTreeMap<Change, fold::Stamp>,
@@ -52,7 +58,12 @@ impl Stack {
         let store = room.store.take()?;
         let inside_workspace = std::mem::take(&mut room.inside_workspace);
         let next = 1 + highest_number(&store.layers);
-        Some(Self { store, workspace, inside_workspace, open: None, next })
+        let (graves, dead) = channel();
+        std::thread::Builder::new()
+            .name("graves".to_owned())
+            .spawn(move || dead.into_iter().for_each(drop))
+            .ok()?;
+        Some(Self { store, workspace, inside_workspace, open: None, next, graves })
     }
 
     /// Makes sure that a layer is open.
@@ -67,9 +78,9 @@ impl Stack {
         self.next += 1;
         let upper = self.make_upper(&name)?;
         match self.mount(&name) {
-            Ok(()) => {
-                self.open =
-                    Some(OpenLayer { number, name, upper, parts: 0, told: BTreeMap::new() });
+            Ok(overlay) => {
+                let told = BTreeMap::new();
+                self.open = Some(OpenLayer { number, name, upper, overlay, parts: 0, told });
                 Ok(())
             }
             Err(error) => {
@@ -94,7 +105,7 @@ impl Stack {
         Ok(openat(layers, upper.as_str(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
-    fn mount(&self, name: &str) -> io::Result<()> {
+    fn mount(&self, name: &str) -> io::Result<OwnedFd> {
         let lower = CString::new(format!("/proc/self/fd/{}", self.store.base.as_raw_fd()))?;
         let above = format!("/proc/self/fd/{}/{name}", self.store.layers.as_raw_fd());
         let upper = CString::new(format!("{above}/upper"))?;
@@ -113,7 +124,7 @@ impl Stack {
             let copy = sys::clone_tree(root.as_fd(), c"")?;
             sys::attach(copy.as_fd(), open_path(path)?.as_fd())?;
         }
-        Ok(())
+        Ok(overlay)
     }
 
     /// Records what a layered process changed. When it was `alone` the layer is folded, too.
@@ -151,8 +162,9 @@ impl Stack {
     pub(crate) fn fold(&mut self) -> io::Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         umount2(&self.workspace, MntFlags::MNT_DETACH)?;
+        // If the thread is gone the overlay is dropped right here, which only takes longer.
+        let _ = self.graves.send(open.overlay);
         fold::fold(&open.upper, &self.store.base)?;
-        drop(open.upper);
         self.remove_work(&open.name);
         if open.parts == 0 {
             self.remove(&open.name);

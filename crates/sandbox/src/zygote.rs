@@ -290,6 +290,14 @@ impl<'a> Server<'a> {
         control: &'a OwnedFd,
         reasons: &[(Level, String)],
     ) -> Result<(Self, Protection), String> {
+        // Before any thread starts, which would else receive the signal in our place.
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGCHLD);
+        let blocked = || -> nix::Result<SignalFd> {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&signals), None)?;
+            SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        };
+        let children = blocked().map_err(|errno| format!("children cannot be watched: {errno}"))?;
         let mut report = Protection::new(level);
         let mut walls = Walls::default();
         let mut stack = None;
@@ -353,13 +361,6 @@ impl<'a> Server<'a> {
         }
         let watchdog = limit(level, spec, group, &mut walls, &mut report);
 
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGCHLD);
-        let blocked = || -> nix::Result<SignalFd> {
-            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&signals), None)?;
-            SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        };
-        let children = blocked().map_err(|errno| format!("children cannot be watched: {errno}"))?;
         let server = Self {
             control,
             group,
