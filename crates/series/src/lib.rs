@@ -13,6 +13,7 @@
 //! | [`labels`] | what names a series |
 //! | [`matcher`] | which series are meant |
 //! | [`store`] | where the samples are |
+//! | [`signal`] | rate, errors and latency of instances on their way in |
 //!
 //! # Glossary
 //!
@@ -26,6 +27,7 @@
 
 pub mod labels;
 pub mod matcher;
+pub mod signal;
 pub mod store;
 
 pub use labels::{Labels, METRIC_NAME};

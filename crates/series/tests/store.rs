@@ -170,7 +170,7 @@ proptest! {
 
     #[test]
     fn whatever_comes_in_the_limits_hold(
-        rows in prop::collection::vec(row(), 0..200),
+        rows in prop::collection::vec(row(), 0..60),
         samples in 1usize..20,
         seconds in 1u64..40,
     ) {

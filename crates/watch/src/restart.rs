@@ -138,9 +138,9 @@ impl CrashLoop {
             return Decision::Done;
         }
         if ended.ran <= self.usual_start * 2 {
-            self.early += 1
+            self.early += 1;
         } else {
-            self.early = 0
+            self.early = 0;
         }
         self.ends.push_back(ended.at);
         while self.ends.front().is_some_and(|first| between(*first, ended.at) > WINDOW) {

@@ -90,7 +90,7 @@ fn a_condition_that_ends_while_pending_fires_nothing() {
 #[test]
 fn a_recording_rule_writes_a_series_that_the_next_rule_sees_and_ends_it() {
     let mut rules = rules(
-        r#"
+        r"
 groups:
   - name: derived
     labels: {team: core}
@@ -100,7 +100,7 @@ groups:
         labels: {env: test}
       - alert: Few
         expr: job:up:sum < 2
-"#,
+",
     );
     let store = Store::default();
     let up = Labels::metric("up", [("job", "web")]);

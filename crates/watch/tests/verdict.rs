@@ -108,8 +108,7 @@ impl World {
             };
             let failed = dice.chance(rate);
             let outcome = if failed { Outcome::bad() } else { Outcome::good() };
-            judge.observe(arm, outcome, after(time));
-            if failed && judge.verdict(after(time)).is_worse() {
+            if judge.observe(arm, outcome, after(time)) {
                 return (Some(time), judge.tally(Arm::Canary).failed, judge);
             }
             time += dice.gap(self.per_second);
@@ -309,6 +308,18 @@ fn one_client_in_a_retry_loop_counts_as_few() {
 }
 
 #[test]
+fn failing_rarely_is_no_excuse_for_failing_more_often() {
+    let past = History::of_seconds((0..3600).map(|_| Tally::new(100, 0)));
+    let mut judge = Judge::new(Settings::default(), past, 0.1, start());
+    judge.observe_tally(Arm::Baseline, Tally::new(9_000, 0), start());
+    judge.observe_tally(Arm::Canary, Tally::new(997, 0), start());
+    assert!(matches!(judge.verdict(after(1.0)), Verdict::NotWorse { .. }));
+    // Three of a thousand are well below the 1 % that is tolerated, but the baseline has none.
+    judge.observe_tally(Arm::Canary, Tally::new(3, 3), start());
+    assert!(matches!(judge.verdict(after(1.0)), Verdict::NotEnough { .. }));
+}
+
+#[test]
 fn worse_stays_worse() {
     let past = History::of_seconds((0..3600).map(|_| Tally::new(10, 0)));
     let mut judge = Judge::new(Settings::default(), past, 0.1, start());
@@ -394,4 +405,80 @@ fn a_step_ends_by_proof_by_time_or_by_going_back() {
     // Going back does not wait for anything.
     let bad = judge_with(5, 5);
     assert!(matches!(hold.next(&bad, after(0.1)), NextStep::RollBack { .. }));
+}
+
+/// How a release went through all steps by the default policy.
+struct Rollout {
+    /// Whether it went back.
+    rolled_back: bool,
+    /// After how many seconds it had all traffic, or none.
+    seconds: f64,
+    /// How many requests it failed.
+    failed: u64,
+}
+
+fn roll_out(world: World, seed: u64) -> Rollout {
+    let mut dice = Dice(seed);
+    let policy = StepPolicy::default();
+    let past = world.past(&mut dice);
+    let mut weights = [0.01, 0.1, 0.5].into_iter();
+    let first = weights.next().expect("a first step");
+    let (mut weight, mut time, mut failed) = (first, 0.0, 0);
+    let mut judge = Judge::new(Settings::default(), past, weight, start());
+    let mut asked = 0.0;
+    loop {
+        time += dice.gap(world.per_second);
+        let arm = if dice.chance(weight) { Arm::Canary } else { Arm::Baseline };
+        let bad = dice.chance(if arm == Arm::Canary { world.canary } else { world.baseline });
+        let outcome = if bad { Outcome::bad() } else { Outcome::good() };
+        let condemned = judge.observe(arm, outcome, after(time));
+        failed += u64::from(bad && arm == Arm::Canary);
+        if !condemned && time < asked + 0.5 {
+            continue;
+        }
+        asked = time;
+        match policy.next(&judge, after(time)) {
+            NextStep::RollBack { .. } => {
+                return Rollout { rolled_back: true, seconds: time, failed };
+            }
+            NextStep::Promote { .. } => match weights.next() {
+                Some(next) => {
+                    weight = next;
+                    judge.shift(next, after(time));
+                }
+                None => return Rollout { rolled_back: false, seconds: time, failed },
+            },
+            NextStep::Stay { .. } | NextStep::Hold { .. } => {}
+        }
+    }
+}
+
+#[test]
+fn a_bad_release_fails_about_ten_requests_on_its_way_through_the_steps() {
+    for per_second in [1.0, 10.0, 100.0] {
+        let world = World { per_second, baseline: 0.001, canary: 1.0, ..WELL };
+        let rollouts: Vec<Rollout> = (0..10).map(|seed| roll_out(world, seed)).collect();
+        assert!(rollouts.iter().all(|rollout| rollout.rolled_back));
+        let mut failed: Vec<u64> = rollouts.iter().map(|rollout| rollout.failed).collect();
+        let mut seconds: Vec<f64> = rollouts.iter().map(|rollout| rollout.seconds).collect();
+        println!(
+            "{per_second} requests/s: {} failed, back after {:.1} s",
+            median(&mut failed),
+            median(&mut seconds)
+        );
+        assert!(median(&mut failed) <= 10, "{failed:?}");
+    }
+}
+
+#[test]
+fn a_good_release_gets_all_traffic_within_minutes_even_when_hardly_anybody_calls() {
+    for (per_second, bar) in [(0.1, 240.0), (10.0, 200.0), (100.0, 130.0)] {
+        let world = World { per_second, baseline: 0.001, canary: 0.001, ..WELL };
+        let rollouts: Vec<Rollout> = (0..5).map(|seed| roll_out(world, 50 + seed)).collect();
+        assert!(rollouts.iter().all(|rollout| !rollout.rolled_back));
+        let mut seconds: Vec<f64> = rollouts.iter().map(|rollout| rollout.seconds).collect();
+        let time = median(&mut seconds);
+        println!("{per_second} requests/s: all traffic after {time:.0} s");
+        assert!(time <= bar, "{per_second} requests/s: {time} s");
+    }
 }

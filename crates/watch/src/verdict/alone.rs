@@ -65,6 +65,7 @@ fn at_most(events: u64, requests: u64, rate: f64) -> f64 {
 }
 
 /// The regularised incomplete beta function, by the continued fraction of Lentz.
+#[allow(clippy::many_single_char_names, reason = "the letters of every textbook")]
 fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;

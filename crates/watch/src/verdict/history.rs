@@ -32,12 +32,16 @@ impl History {
             .chunks_exact(block)
             .map(|chunk| {
                 let mut tally = Tally::default();
-                chunk.iter().for_each(|second| tally.add(*second));
+                for second in chunk {
+                    tally.add(*second);
+                }
                 tally
             })
             .filter(|tally| tally.requests > 0)
             .collect();
-        seconds.iter().for_each(|second| total.add(*second));
+        for second in &seconds {
+            total.add(*second);
+        }
         Self { total, blocks }
     }
 

@@ -136,8 +136,9 @@ impl Judge {
         }
     }
 
-    /// Hears how one request ended.
-    pub fn observe(&mut self, arm: Arm, outcome: Outcome, at: Timestamp) {
+    /// Hears how one request ended, and returns whether the canary is condemned by now: cheap
+    /// enough to be asked after each request, where [`verdict`](Self::verdict) finds words.
+    pub fn observe(&mut self, arm: Arm, outcome: Outcome, at: Timestamp) -> bool {
         self.begin_second(at);
         let mut failed = outcome.failed;
         if failed && let Some(client) = outcome.client {
@@ -151,26 +152,36 @@ impl Judge {
         let counted =
             Tally { requests: 1, failed: u64::from(outcome.failed), slow: u64::from(slow) };
         self.count(arm, counted, Tally { failed: u64::from(failed), ..counted }, at);
+        self.condemned.is_some()
     }
 
-    /// Hears of many requests of one second at once.
-    pub fn observe_tally(&mut self, arm: Arm, tally: Tally, at: Timestamp) {
+    /// Hears of many requests of one second at once, and returns whether the canary is condemned.
+    pub fn observe_tally(&mut self, arm: Arm, tally: Tally, at: Timestamp) -> bool {
         self.begin_second(at);
         self.count(arm, tally, tally, at);
+        self.condemned.is_some()
     }
 
-    /// Hears that an instance ended by itself while so many of each arm should have been running.
-    pub fn observe_restart(&mut self, arm: Arm, canaries: u32, baselines: u32, at: Timestamp) {
+    /// Hears that an instance ended by itself while so many of each arm should have been running,
+    /// and returns whether the canary is condemned.
+    pub fn observe_restart(
+        &mut self,
+        arm: Arm,
+        canaries: u32,
+        baselines: u32,
+        at: Timestamp,
+    ) -> bool {
         self.until = self.until.max(at);
         self.restarted[arm as usize] += 1;
         if canaries == 0 || baselines == 0 {
-            return;
+            return self.condemned.is_some();
         }
         let share = f64::from(canaries) / f64::from(canaries + baselines);
         self.restarts.events(arm, 1, share, share);
         if arm == Arm::Canary {
             self.judge(Signal::Restarts);
         }
+        self.condemned.is_some()
     }
 
     fn begin_second(&mut self, at: Timestamp) {
@@ -402,6 +413,9 @@ impl Judge {
 /// The share of slow requests, and of restarts, that is no reason to go back by itself.
 const SLOW_TOLERATED: f64 = 0.05;
 
+/// Odds for "worse" above which nothing is said to be not worse.
+const SUSPICION: f64 = 10.0;
+
 /// One signal: how strongly what was seen speaks for "worse" and for "not worse".
 #[derive(Debug, Clone)]
 struct Comparison {
@@ -477,6 +491,10 @@ impl Comparison {
     }
 
     fn is_no_worse(&self, comfort: f64) -> bool {
+        // What fails more often than the baseline is not cleared by failing rarely.
+        if self.log_odds() > SUSPICION.ln() {
+            return false;
+        }
         let by_ratio = BOUNDS
             .iter()
             .zip(&self.better)
