@@ -1,5 +1,11 @@
 //! What a service was like before the release.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use series::signal::{BOUNDS, DURATION, REQUESTS};
+use series::{METRIC_NAME, Matcher, SelectError, Series, Store, is_stale};
+
 use super::Tally;
 
 /// What a service was like before the release: how often it failed and how bursty that was.
@@ -45,6 +51,56 @@ impl History {
         Self { total, blocks }
     }
 
+    /// Returns the past of a service out of its golden signals, all releases together.
+    pub fn of_service(
+        store: &Store,
+        service: &str,
+        past: Duration,
+        slow_over: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Self, SelectError> {
+        let to = now.as_millisecond();
+        let from = to.saturating_sub(i64::try_from(past.as_millis()).unwrap_or(i64::MAX));
+        let select = |metric: &str| {
+            let matchers =
+                [Matcher::equal(METRIC_NAME, metric), Matcher::equal("service", service)];
+            store.select(&matchers, from, to)
+        };
+        let mut seconds: Vec<Tally> = Vec::new();
+        let first = from.div_euclid(1000);
+        let mut add = |series: &[Series], count: &mut dyn FnMut(&mut Tally, &Series, u64)| {
+            for one in series {
+                for (at, rise) in rises(one) {
+                    let second = usize::try_from(at.div_euclid(1000) - first).unwrap_or_default();
+                    if seconds.len() <= second {
+                        seconds.resize(second + 1, Tally::default());
+                    }
+                    count(&mut seconds[second], one, rise);
+                }
+            }
+        };
+        add(&select(REQUESTS)?, &mut |tally, series, rise| {
+            tally.requests += rise;
+            if matches!(series.labels.get("code"), "5xx" | "none") {
+                tally.failed += rise;
+            }
+        });
+        if let Some(limit) = slow_over {
+            // What is over the limit is what no bucket up to it holds.
+            let bound = BOUNDS.iter().find(|bound| **bound >= limit.as_secs_f64());
+            let bound = bound.map_or("+Inf".to_owned(), ToString::to_string);
+            add(&select(&format!("{DURATION}_count"))?, &mut |tally, _, rise| tally.slow += rise);
+            add(&select(&format!("{DURATION}_bucket"))?, &mut |tally, series, rise| {
+                if series.labels.get("le") == bound {
+                    tally.slow = tally.slow.saturating_sub(rise);
+                }
+            });
+        }
+        // The time before the first request is not known to have been good.
+        let known = seconds.iter().position(|tally| tally.requests > 0).unwrap_or(seconds.len());
+        Ok(Self::of_seconds(seconds.split_off(known)))
+    }
+
     /// Returns all requests of the past.
     pub fn total(&self) -> Tally {
         self.total
@@ -69,9 +125,55 @@ impl History {
     }
 }
 
+/// By how much a counter rose, and when; a counter that fell began again at nothing.
+fn rises(series: &Series) -> impl Iterator<Item = (series::Millis, u64)> {
+    let pairs = series.samples.windows(2).filter(|pair| !pair.iter().any(|s| is_stale(s.value)));
+    pairs.map(|pair| {
+        let (before, after) = (pair[0].value, pair[1].value);
+        let rise = if after < before { after } else { after - before };
+        (pair[1].at, rise as u64)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use series::signal::{Instance, Signals};
+
+    #[test]
+    fn the_past_of_a_service_is_read_from_its_golden_signals() {
+        let start: Timestamp = "2026-03-01T12:00:00Z".parse().expect("a time");
+        let (store, signals) = (Store::default(), Signals::default());
+        let instances = ["web-1", "web-2"].map(|instance| Instance::new("web", "v1", instance));
+        let other = Instance::new("mail", "v1", "mail-1");
+        let append = |second: i64| {
+            let at = start.as_millisecond() + second * 1000;
+            store.append(signals.rows(at)).expect("a write");
+        };
+        for second in 0..120 {
+            for instance in &instances {
+                signals.observe(
+                    instance,
+                    Some(200),
+                    Duration::from_millis(if second % 4 == 0 { 400 } else { 20 }),
+                );
+                signals.observe(&other, Some(500), Duration::from_millis(1));
+            }
+            if second % 10 == 5 {
+                signals.observe(&instances[0], None, Duration::from_millis(1));
+            }
+            append(second);
+        }
+        let past = |slow| {
+            let now = start + Duration::from_mins(2);
+            History::of_service(&store, "web", Duration::from_hours(1), slow, now).expect("a past")
+        };
+        // What happened before the first look at a counter is not known: one second less.
+        assert_eq!(past(None).total(), Tally { requests: 238 + 12, failed: 12, slow: 0 });
+        assert_eq!(past(Some(Duration::from_millis(250))).total().slow, 58);
+        assert!(past(None).dispersion(failed) < 2.0);
+        assert_eq!(past(None).blocks.len(), 11);
+    }
 
     fn failed(tally: &Tally) -> u64 {
         tally.failed
