@@ -97,7 +97,7 @@ fn put_port(word: &str, port: u16) -> String {
 }
 
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+${}".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {

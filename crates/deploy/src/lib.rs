@@ -25,7 +25,9 @@
 //! - **weight**: the share of a service's requests that a release gets.
 
 pub mod deployment;
+pub mod diagnosis;
 pub mod engine;
+pub mod plan;
 pub mod proxy;
 pub mod release;
 pub mod shim;

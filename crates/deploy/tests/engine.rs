@@ -50,7 +50,7 @@ impl Place {
                 }
             }
             assert!(Instant::now() < until, "no instance ended");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -62,7 +62,7 @@ impl Place {
                 return log.lines.into_iter().map(|line| line.text).collect();
             }
             assert!(Instant::now() < until, "got only {:?}", log.lines);
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
@@ -129,7 +129,7 @@ fn until(what: &str, mut look: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !look() {
         assert!(Instant::now() < end, "{what} did not come");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

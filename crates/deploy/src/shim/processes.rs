@@ -133,10 +133,24 @@ pub fn listening(pids: &[u32]) -> Vec<ListeningPort> {
 
 /// The process that listens on a TCP port, and its name, if we may see it.
 pub fn holder_of(port: u16) -> Option<(u32, String)> {
-    let pids: Vec<u32> = all().iter().map(|process| process.pid).collect();
-    let held = listening(&pids).into_iter().find(|listening| listening.port == port)?;
-    let name = fs::read_to_string(format!("/proc/{}/comm", held.pid)).ok()?;
-    Some((held.pid, name.trim().to_owned()))
+    let tables = ["tcp", "tcp6"]
+        .map(|table| fs::read_to_string(format!("/proc/self/net/{table}")).unwrap_or_default());
+    let inodes: Vec<u64> = tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1).filter_map(parse_socket))
+        .filter(|(_, held, _)| *held == port)
+        .map(|(_, _, inode)| inode)
+        .collect();
+    if inodes.is_empty() {
+        return None;
+    }
+    let holds = |process: &Process| {
+        sockets_of(process.pid)
+            .is_ok_and(|sockets| inodes.iter().any(|inode| sockets.contains(inode)))
+    };
+    let pid = all().iter().find(|process| holds(process))?.pid;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some((pid, name.trim().to_owned()))
 }
 
 fn sockets_of(pid: u32) -> io::Result<HashSet<u64>> {
