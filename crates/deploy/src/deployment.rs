@@ -128,7 +128,10 @@ pub struct Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secret").field("name", &self.name).field("given", &self.given).finish()
+        f.debug_struct("Secret")
+            .field("name", &self.name)
+            .field("given", &self.given)
+            .finish_non_exhaustive()
     }
 }
 

@@ -69,18 +69,18 @@ impl Symptoms {
 
 /// A cause, how sure it is, and what to do.
 struct Cause {
-    cause: String,
+    sentence: String,
     certainty: Certainty,
     help: Option<String>,
 }
 
 impl Cause {
     fn certain(cause: String) -> Self {
-        Self { cause, certainty: Certainty::Certain, help: None }
+        Self { sentence: cause, certainty: Certainty::Certain, help: None }
     }
 
     fn likely(cause: String) -> Self {
-        Self { cause, certainty: Certainty::Likely, help: None }
+        Self { sentence: cause, certainty: Certainty::Likely, help: None }
     }
 
     fn help(self, help: impl Into<String>) -> Self {
@@ -95,7 +95,7 @@ pub fn diagnose(symptoms: &Symptoms) -> Diagnosis {
         None => of_running(symptoms),
     };
     Diagnosis {
-        cause: cause.cause,
+        cause: cause.sentence,
         certainty: cause.certainty,
         help: cause.help,
         last_lines: symptoms.last_lines.clone(),

@@ -26,7 +26,7 @@ const MONITOR: Duration = Duration::from_secs(30);
 /// How long a step of a canary lasts at least, if `monitor` is not shorter.
 const STEP_TIME: Duration = Duration::from_secs(10);
 /// How long an instance may take to become ready, if its health check does not ask for more.
-const START_TIME: Duration = Duration::from_secs(60);
+const START_TIME: Duration = Duration::from_mins(1);
 /// How long an instance may take to stop: what Compose says.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Shares of a new release at each step, if nobody says.
@@ -488,9 +488,10 @@ fn unsupported(service: &Service) -> Vec<Finding> {
         }
         told.push(entry.field);
         let message = format!("the process engine does not honour `{}`", entry.field);
-        let finding = match entry.is_error {
-            true => Finding::error("field-refused", message, place.clone()),
-            false => Finding::warning("field-not-honoured", message, place.clone()),
+        let finding = if entry.is_error {
+            Finding::error("field-refused", message, place.clone())
+        } else {
+            Finding::warning("field-not-honoured", message, place.clone())
         };
         findings.push(finding.why(entry.reason));
     }

@@ -432,9 +432,9 @@ fn copy_tree(from: &Path, to: &Path, is_tree: bool) -> Result<(), ReleaseError> 
             && !(was_dir && kind.is_dir())
         {
             if was_dir {
-                remove_tree(&target)?
+                remove_tree(&target)?;
             } else {
-                fs::remove_file(&target).map_err(at(&target))?
+                fs::remove_file(&target).map_err(at(&target))?;
             }
         }
         if kind.is_dir() {

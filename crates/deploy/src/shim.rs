@@ -105,6 +105,10 @@ const CHILD: &str = "--child";
 /// Is a shim, for the arguments after `__shim`; never comes back.
 ///
 /// It must be called before any thread or runtime starts, after `sandbox::entry()`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a shim is a process of its own, and this is its end"
+)]
 pub fn main(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> ! {
     let arguments: Vec<_> = arguments.into_iter().collect();
     match arguments.as_slice() {

@@ -246,7 +246,7 @@ impl Plan {
         if progress.promoted {
             return self.after_promotion(progress);
         }
-        if self.baseline_is_gone(progress) {
+        if Self::baseline_is_gone(progress) {
             return self.shift(WHOLE);
         }
         let strategy = STRATEGIES.iter().find(|strategy| strategy.kind == self.strategy);
@@ -277,7 +277,7 @@ impl Plan {
     }
 
     /// Whether the old release lost its last instance while the new one answers.
-    fn baseline_is_gone(&self, progress: &Progress) -> bool {
+    fn baseline_is_gone(progress: &Progress) -> bool {
         progress.old_weight > 0 && progress.old.ready == 0 && progress.new.ready > 0
     }
 
@@ -454,12 +454,13 @@ impl Progress {
     }
 
     fn weigh(&mut self, plan: &Plan, weights: &[Weight]) {
-        let share = |release: &ReleaseId| {
-            weights.iter().filter(|w| w.release == *release).map(|w| w.basis_points).sum()
-        };
-        self.new_weight = share(&plan.to);
-        self.old_weight = plan.older().map_or(0, share);
+        self.new_weight = share_of(weights, &plan.to);
+        self.old_weight = plan.older().map_or(0, |old| share_of(weights, old));
     }
+}
+
+fn share_of(weights: &[Weight], release: &ReleaseId) -> u32 {
+    weights.iter().filter(|weight| weight.release == *release).map(|w| w.basis_points).sum()
 }
 
 fn weight(release: &ReleaseId, basis_points: u32) -> Weight {

@@ -125,6 +125,7 @@ fn is_alive(pid: u32) -> bool {
     processes::read(pid).is_some_and(|process| !process.is_zombie)
 }
 
+#[expect(clippy::disallowed_methods, reason = "it looks again, with a bound")]
 fn until(what: &str, mut look: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !look() {

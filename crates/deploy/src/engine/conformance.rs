@@ -26,12 +26,15 @@ pub trait World: Send + Sync {
     fn again(&self) -> Box<dyn Engine>;
 }
 
+/// A case at work.
+pub type Shown<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 /// A promise of engines and how it is shown.
 pub struct Case {
     /// The promise as a sentence.
     pub name: &'static str,
     /// Shows it.
-    pub show: for<'a> fn(&'a dyn World) -> Pin<Box<dyn Future<Output = ()> + 'a>>,
+    pub show: for<'a> fn(&'a dyn World) -> Shown<'a>,
 }
 
 /// All promises.

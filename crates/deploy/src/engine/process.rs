@@ -149,8 +149,8 @@ impl Engine for ProcessEngine {
         let instance = instance.clone();
         self.blocking(move |inner| {
             let found = inner.find_one(&instance)?;
-            inner.stop(&found)?;
-            inner.reap(&mut inner.shims.lock().unwrap_or_else(PoisonError::into_inner));
+            Inner::stop(&found)?;
+            Inner::reap(&mut inner.shims.lock().unwrap_or_else(PoisonError::into_inner));
             Ok(())
         })
     }
@@ -175,7 +175,7 @@ struct Exec {
 impl Inner {
     fn scale(&self, deployment: &Deployment, count: usize) -> Result<(), EngineError> {
         let mut shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
-        self.reap(&mut shims);
+        Self::reap(&mut shims);
         let all = self.find()?;
         for lost in all.iter().filter(|found| !found.is_held) {
             lost.clear_away()?;
@@ -187,8 +187,10 @@ impl Inner {
         running.sort_by_key(|found| found.spec.created);
         if running.len() > count {
             std::thread::scope(|scope| {
-                let stops: Vec<_> =
-                    running[count..].iter().map(|found| scope.spawn(|| self.stop(found))).collect();
+                let stops: Vec<_> = running[count..]
+                    .iter()
+                    .map(|found| scope.spawn(|| Self::stop(found)))
+                    .collect();
                 stops.into_iter().try_for_each(|stop| {
                     stop.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
                 })
@@ -198,7 +200,7 @@ impl Inner {
             let shim = self.start(deployment, &all)?;
             shims.push(shim);
         }
-        self.reap(&mut shims);
+        Self::reap(&mut shims);
         self.forget_old(&deployment.service)
     }
 
@@ -286,7 +288,7 @@ impl Inner {
         let work = directory.join("work");
         fs::create_dir_all(&work).map_err(at(&work))?;
         let secrets = directory.join("secrets");
-        let mut environment = self.environment(deployment, id, &work, port);
+        let mut environment = Self::environment(deployment, id, &work, port);
         let mut secret_variables = Vec::new();
         for secret in &deployment.secrets {
             match &secret.given {
@@ -340,7 +342,6 @@ impl Inner {
 
     /// What an instance finds in its environment; what Marline gives goes before what Compose says.
     fn environment(
-        &self,
         deployment: &Deployment,
         id: &InstanceId,
         work: &Path,
@@ -373,7 +374,7 @@ impl Inner {
     }
 
     /// Stops an instance: its signal, its time, then by force; comes back when nothing is left.
-    fn stop(&self, found: &Found) -> Result<(), EngineError> {
+    fn stop(found: &Found) -> Result<(), EngineError> {
         if found.is_held {
             let grace = Duration::from_millis(found.spec.stop_grace_ms);
             let request = Request::Stop {
@@ -440,7 +441,7 @@ impl Inner {
                     end = end => if let Ok(exit) = end { let _ = sender.send(exit); },
                 }
             });
-            let exit = match client.next() {
+            let exit = match client.answer() {
                 Ok(Reply::ExecEnded(exit)) => exit,
                 Ok(Reply::Failed(_)) => Exit { code: Some(127), ..Exit::default() },
                 _ => Exit::default(),
@@ -473,7 +474,7 @@ impl Inner {
     }
 
     /// Waits for the shims of ours that have ended.
-    fn reap(&self, shims: &mut Vec<Child>) {
+    fn reap(shims: &mut Vec<Child>) {
         shims.retain_mut(|shim| matches!(shim.try_wait(), Ok(None)));
     }
 
@@ -517,7 +518,7 @@ impl Found {
             if Instant::now() >= until {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            breathe();
         }
         true
     }
@@ -538,7 +539,7 @@ impl Found {
                 let instance = self.spec.instance.clone();
                 return Err(EngineError::DoesNotStop { instance, processes: left });
             }
-            std::thread::sleep(Duration::from_millis(5));
+            breathe();
         }
         let _ = fs::remove_dir_all(self.directory.join("secrets"));
         write_json(&path, &lost()).map_err(at(&path))
@@ -574,6 +575,12 @@ impl Found {
             state,
         }
     }
+}
+
+/// Lets a moment pass before looking again: the system tells nobody when a lock gets free.
+#[expect(clippy::disallowed_methods, reason = "it runs on a thread that may block")]
+fn breathe() {
+    std::thread::sleep(Duration::from_millis(5));
 }
 
 /// The end of an instance whose shim was killed.

@@ -59,7 +59,7 @@ fn the_same_input_gives_the_same_release_and_one_directory() {
     let first = world.cut("c1", &[], &[]);
     let again = world.cut("c1", &[], &[]);
     assert_eq!(first, again);
-    assert_eq!(world.store.list().expect("list"), [first.clone()]);
+    assert_eq!(world.store.list().expect("list"), std::slice::from_ref(&first));
     let paths: Vec<_> = first.files.iter().map(|file| (file.path.as_str(), file.mode)).collect();
     assert_eq!(paths, [("bin/server", FileMode::Executable), ("page.html", FileMode::File)]);
 }

@@ -14,6 +14,7 @@ use nix::unistd::setsid;
 /// A session of its own keeps signals to the conductor's terminal away; the death signal lets it
 /// end with its shim. That the program cannot be executed is told in a file, as the exit code 127
 /// alone could be the program's own.
+#[expect(clippy::disallowed_methods, reason = "it is a process of its own with nothing to tidy")]
 pub(super) fn become_instance(arguments: &[OsString]) -> ! {
     let [shim, error_file, program, rest @ ..] = arguments else {
         std::process::exit(2);

@@ -89,11 +89,11 @@ impl Client {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         self.stream.get_mut().write_all(&line)?;
-        self.next()
+        self.answer()
     }
 
     /// Waits for one more answer.
-    pub fn next(&mut self) -> io::Result<Reply> {
+    pub fn answer(&mut self) -> io::Result<Reply> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -175,7 +175,7 @@ impl Holder {
         let below = processes::descendants(own);
         let ticks = below.iter().chain(&processes::read(own)).map(|p| p.ticks).sum::<u64>();
         let of_instance: Vec<_> =
-            below.into_iter().filter(|process| !self.house.is_ours(process.pid)).collect();
+            below.into_iter().filter(|process| !House::is_ours(process.pid)).collect();
         let counted = of_instance.iter().map(|process| process.ticks).sum::<u64>();
         Reply::Status {
             pid: self.pid,
@@ -301,7 +301,7 @@ impl House {
     }
 
     /// Whether a process is part of the box and not of the instance.
-    fn is_ours(&self, pid: u32) -> bool {
+    fn is_ours(pid: u32) -> bool {
         fs::read(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|text| text.split(|b| *b == 0).nth(1) == Some(b"__box"))
     }
