@@ -156,7 +156,9 @@ mod tests {
 
     use super::*;
 
-    fn read(line: &str) -> Option<(Name, Vec<(String, String)>, String)> {
+    type Read = Option<(Name, Vec<(String, String)>, String)>;
+
+    fn read(line: &str) -> Read {
         Command::parse(line).map(|command| (command.name, command.properties, command.data))
     }
 

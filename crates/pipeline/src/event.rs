@@ -70,7 +70,7 @@ impl Event {
                 "message": self.message,
                 "author": { "name": self.actor },
             });
-            payload["before"] = self.before.clone().unwrap_or_else(|| zeros).into();
+            payload["before"] = self.before.clone().unwrap_or(zeros).into();
             payload["after"] = self.commit.clone().into();
             payload["created"] = self.before.is_none().into();
             payload["deleted"] = false.into();

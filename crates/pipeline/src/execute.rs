@@ -312,12 +312,11 @@ impl Engine {
         let mut started: Vec<bool> = wanted.iter().map(|wanted| !wanted).collect();
         let mut running = JoinSet::new();
         loop {
-            for at in 0..self.plan.jobs.len() {
-                let needs = &self.plan.jobs[at].needs;
-                if started[at] || !needs.iter().all(|need| results[*need].is_some()) {
+            for (at, (job, started)) in self.plan.jobs.iter().zip(&mut started).enumerate() {
+                if *started || !job.needs.iter().all(|need| results[*need].is_some()) {
                     continue;
                 }
-                started[at] = true;
+                *started = true;
                 let engine = Arc::clone(self);
                 let results = results.clone();
                 running.spawn(async move { (at, engine.run_job(at, &results).await) });
@@ -413,7 +412,7 @@ impl Engine {
         match answer {
             Ok((answer, _)) if answer.holds => {}
             Ok((answer, condition)) => {
-                let reason = self.why_skipped(&condition, &needs, status);
+                let reason = Self::why_skipped(&condition, &needs, status);
                 let explained = self.explained(&condition, &answer);
                 return self.skip(at, &reason, Some(explained));
             }
@@ -423,7 +422,7 @@ impl Engine {
             Some(instances) => Ok(instances.clone()),
             None => {
                 let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-                plan::expand(written, &scope.contexts, &mut keys)
+                plan::expand(written, &scope.contexts, &self.plan.matrix, &mut keys)
             }
         };
         let instances = instances.and_then(|instances| {
@@ -438,12 +437,7 @@ impl Engine {
         }
     }
 
-    fn why_skipped(
-        &self,
-        condition: &Condition,
-        needs: &[(&str, &JobResult)],
-        status: Status,
-    ) -> String {
+    fn why_skipped(condition: &Condition, needs: &[(&str, &JobResult)], status: Status) -> String {
         if !condition.asks_for_status() && status != Status::Success {
             if status == Status::Cancelled {
                 return "the run was cancelled".to_owned();
@@ -530,22 +524,26 @@ impl Engine {
         let began_cancelled = status == Status::Cancelled;
         let (fail, failed) = watch::channel(false);
         let side_by_side = instances.first().and_then(|instance| instance.max_parallel);
-        let slots = Arc::new(Semaphore::new(side_by_side.unwrap_or(usize::MAX >> 4)));
+        let mut queue = instances.into_iter();
         let mut running = JoinSet::new();
-        for instance in instances {
-            let engine = Arc::clone(self);
-            let (slots, failed, contexts) = (Arc::clone(&slots), failed.clone(), contexts.clone());
-            running.spawn(async move {
-                // Neither semaphore is ever closed.
-                let _slot = slots.acquire_owned().await.ok();
-                let fail_fast = instance.fail_fast;
-                let done = job::run(engine, at, instance, contexts, failed, began_cancelled).await;
-                (fail_fast, done)
-            });
-        }
         let mut outputs = Object::default();
         let mut conclusions = Vec::new();
-        while let Some(ended) = running.join_next().await {
+        loop {
+            while side_by_side.is_none_or(|most| running.len() < most)
+                && let Some(instance) = queue.next()
+            {
+                let engine = Arc::clone(self);
+                let (failed, contexts) = (failed.clone(), contexts.clone());
+                running.spawn(async move {
+                    let fail_fast = instance.fail_fast;
+                    let done =
+                        job::run(engine, at, instance, contexts, failed, began_cancelled).await;
+                    (fail_fast, done)
+                });
+            }
+            let Some(ended) = running.join_next().await else {
+                break;
+            };
             let Ok((fail_fast, done)) = ended else {
                 conclusions.push(Conclusion::Failure);
                 continue;

@@ -90,19 +90,20 @@ pub fn read_pairs(text: &str) -> Result<Vec<(String, String)>, FileCommandError>
         }
         let equals = line.find('=').unwrap_or(usize::MAX);
         let heredoc = line.find("<<").unwrap_or(usize::MAX);
+        if equals == heredoc {
+            return Err(FileCommandError::Format(line.to_owned()));
+        }
         if equals < heredoc {
             if equals == 0 {
                 return Err(FileCommandError::Empty(line.to_owned()));
             }
             pairs.push((line[..equals].to_owned(), line[equals + 1..].to_owned()));
-        } else if heredoc < equals {
+        } else {
             let (name, delimiter) = (&line[..heredoc], &line[heredoc + 2..]);
             if name.is_empty() || delimiter.is_empty() {
                 return Err(FileCommandError::Empty(line.to_owned()));
             }
             pairs.push((name.to_owned(), value_until(&mut rest, delimiter)?));
-        } else {
-            return Err(FileCommandError::Format(line.to_owned()));
         }
     }
     Ok(pairs)
@@ -194,10 +195,10 @@ mod tests {
         fn values_come_back_as_they_were_written(
             pairs in proptest::collection::vec(("[A-Z]{1,4}", "[a-z=< \n]{0,12}"), 0..5)
         ) {
-            let text: String = pairs
-                .iter()
-                .map(|(name, value)| format!("{name}<<ghadelimiter\n{value}\nghadelimiter\n"))
-                .collect();
+            let mut text = String::new();
+            for (name, value) in &pairs {
+                text += &format!("{name}<<ghadelimiter\n{value}\nghadelimiter\n");
+            }
             prop_assert_eq!(read_pairs(&text), Ok(pairs));
         }
     }

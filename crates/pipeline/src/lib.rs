@@ -1,10 +1,27 @@
 //! A commit becomes a run.
 //!
-//! Deciding is pure, acting is at the edge: [`plan`](mod@plan) turns a workflow and what happened
-//! into jobs and steps, and refuses with findings what this version cannot do;
-//! [`execute`](mod@execute) runs them.
+//! Deciding is pure, acting is at the edge: [`plan::plan`] turns a workflow and what happened into
+//! jobs and steps, and refuses with findings what this version cannot do; [`execute::execute`]
+//! runs them in boxes and tells what happens in one ordered stream.
 //!
-//! - [`expression`]: what `${{ … }}` gives.
+//! In reading order:
+//!
+//! - [`event`]: what happened, and whether it starts a workflow; [`filter`] has its patterns.
+//! - [`plan`](mod@plan): jobs, their order and their combinations; [`matrix`] makes those.
+//! - [`execute`](mod@execute): jobs side by side, steps one after the other.
+//! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
+//!   and what it writes to `$GITHUB_ENV` and its like.
+//! - [`built_in`]: actions that need not be fetched.
+//! - [`expression`], [`template`]: what `${{ … }}` gives, part by part.
+//! - [`mask`]: hides secrets, in a text and in a stream; [`log`] keeps what is left to see.
+//!
+//! # Glossary
+//!
+//! - **run · job · step**: one execution of one workflow; its parts, as in GitHub Actions.
+//! - **combination**: one set of values of a matrix; a job without a matrix has one.
+//! - **outcome · conclusion**: how a step ended, before and after `continue-on-error`.
+//! - **command**: a line of output that asks for something, as `::error::…`.
+//! - **surroundings**: where a run takes place: directories, secrets, limits.
 
 pub mod built_in;
 pub mod command;

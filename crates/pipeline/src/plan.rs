@@ -33,6 +33,8 @@ pub struct Plan {
     pub vars: Object,
     /// The jobs in the order of the file.
     pub jobs: Vec<JobPlan>,
+    /// Values of the matrix to keep, by key.
+    pub matrix: BTreeMap<String, BTreeSet<String>>,
     /// What is worth knowing and keeps nothing from starting.
     pub findings: Vec<Finding>,
 }
@@ -78,6 +80,9 @@ pub struct Wish<'a> {
     pub vars: &'a BTreeMap<String, String>,
     /// The names of the secrets there are; values are needed only to run.
     pub secrets: &'a BTreeSet<String>,
+    /// Values of the matrix to keep, by key; combinations with another value of that key are
+    /// left out.
+    pub matrix: &'a BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What came of a wish.
@@ -143,7 +148,7 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
                     .position(|other| other.id.value.eq_ignore_ascii_case(&need.value))
             })
             .collect();
-        let instances = planner.instances(job, &contexts, &mut keys);
+        let instances = planner.instances(job, &contexts, wish.matrix, &mut keys);
         jobs.push(JobPlan {
             id: job.id.value.clone(),
             needs,
@@ -162,6 +167,7 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
         inputs,
         vars,
         jobs,
+        matrix: wish.matrix.clone(),
         findings: planner.findings,
     }))
 }
@@ -203,6 +209,7 @@ pub(crate) fn github(workflow: &Workflow, event: &Event, inputs: &Object) -> Obj
 pub(crate) fn expand(
     job: &Job,
     contexts: &Object,
+    chosen: &BTreeMap<String, BTreeSet<String>>,
     keys: &mut BTreeSet<String>,
 ) -> Result<Vec<Instance>, template::TemplateError> {
     let scope = Contexts(contexts.clone());
@@ -235,6 +242,15 @@ pub(crate) fn expand(
         None => vec![matrix::Combination { values: Value::Null, segments: Vec::new() }],
         Some((value, span)) => matrix::expand(&value).map_err(|message| shown(span, message))?,
     };
+    let combinations: Vec<matrix::Combination> = combinations
+        .into_iter()
+        .filter(|combination| {
+            chosen.iter().all(|(key, values)| {
+                let value = combination.values.get(key);
+                value.is_none_or(|value| values.contains(&value.to_text()))
+            })
+        })
+        .collect();
     let total = combinations.len();
     let mut instances = Vec::new();
     for (index, combination) in combinations.into_iter().enumerate() {
@@ -571,12 +587,13 @@ impl Planner<'_> {
         &mut self,
         job: &Job,
         contexts: &Object,
+        chosen: &BTreeMap<String, BTreeSet<String>>,
         keys: &mut BTreeSet<String>,
     ) -> Option<Vec<Instance>> {
         if waits_for_needs(job) {
             return None;
         }
-        match expand(job, contexts, keys) {
+        match expand(job, contexts, chosen, keys) {
             Ok(instances) => {
                 let mut seen = BTreeSet::new();
                 for instance in &instances {
@@ -714,6 +731,7 @@ mod tests {
             inputs: &BTreeMap::new(),
             vars: &BTreeMap::new(),
             secrets: &BTreeSet::from(["TOKEN".to_owned()]),
+            matrix: &BTreeMap::new(),
         })
     }
 

@@ -43,8 +43,7 @@ pub fn value(template: &Template, scope: &dyn Scope) -> Result<Value, TemplateEr
             Literal::Text => Value::from(template.text.as_str()),
         });
     }
-    let parts =
-        template.parts().map_err(|unclosed| TemplateError::new(unclosed.span, &unclosed))?;
+    let parts = template.parts().map_err(|unclosed| TemplateError::new(unclosed.span, unclosed))?;
     if let [Part::Expression { text, span, .. }] = parts.as_slice() {
         return part(text, *span, scope);
     }
@@ -177,9 +176,8 @@ impl Condition {
         let mut expressions = Vec::new();
         let mut has_text = false;
         if template.has_expression() {
-            let parts = template
-                .parts()
-                .map_err(|unclosed| TemplateError::new(unclosed.span, &unclosed))?;
+            let parts =
+                template.parts().map_err(|unclosed| TemplateError::new(unclosed.span, unclosed))?;
             for part in parts {
                 match part {
                     Part::Text { .. } => has_text = true,
@@ -218,7 +216,7 @@ impl Condition {
             for part in seen {
                 let text = expression.text[part.range].to_owned();
                 if !parts.iter().any(|(known, _)| *known == text) {
-                    parts.push((text, part.value.to_json()));
+                    parts.push((text, shortened(part.value.to_json())));
                 }
             }
             let value = value.map_err(|error| TemplateError::new(*span, error))?;
@@ -226,4 +224,15 @@ impl Condition {
         }
         Ok(Answer { holds, parts })
     }
+}
+
+/// The longest value that explains anything.
+const MAX_EXPLAINED: usize = 500;
+
+fn shortened(mut json: String) -> String {
+    if let Some((cut, _)) = json.char_indices().nth(MAX_EXPLAINED) {
+        json.truncate(cut);
+        json.push('…');
+    }
+    json
 }

@@ -2,6 +2,7 @@
 //!
 //! An artifact is a folder of its name in the folder of the run's artifacts.
 
+use std::fmt::Write as _;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -167,10 +168,11 @@ fn find(
         if line.starts_with('#') {
             continue;
         }
-        let (line, list) = match line.strip_prefix('!') {
-            Some(rest) => (rest.trim(), &mut excludes),
-            None => (line, &mut includes),
+        let (line, excluding) = match line.strip_prefix('!') {
+            Some(rest) => (rest.trim(), true),
+            None => (line, false),
         };
+        let list = if excluding { &mut excludes } else { &mut includes };
         let line = line.strip_prefix("./").unwrap_or(line);
         let whole = normal(&workspace.join(line))
             .ok_or_else(|| format!("`{line}` is not below the workspace"))?;
@@ -193,8 +195,8 @@ fn find(
         // A directory stands for everything below it.
         list.push(glob(&pattern)?);
         list.push(glob(&format!("{}/**", pattern.trim_end_matches('/')))?);
-        if !std::ptr::eq(list, &raw const excludes) {
-            let is_dir = plain == whole && plain.is_dir() || plain != whole;
+        if !excluding {
+            let is_dir = plain != whole || plain.is_dir();
             roots.push(if is_dir { plain } else { plain.parent().unwrap_or(&plain).to_owned() });
         }
     }
@@ -297,7 +299,11 @@ pub(crate) fn hash(path: &Path) -> std::io::Result<([u8; 32], u64)> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        // Writing to a text cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn said(doing: &str, path: &Path, error: &std::io::Error) -> String {

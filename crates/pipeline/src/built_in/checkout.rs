@@ -89,7 +89,8 @@ pub(crate) fn inside(workspace: &Path, path: &str) -> Result<PathBuf, String> {
             Ok(found) if found.is_symlink() => return Err(outside()),
             Ok(_) => {}
             Err(_) => {
-                std::fs::create_dir(&target).map_err(|error| format!("make {target:?}: {error}"))?
+                std::fs::create_dir(&target)
+                    .map_err(|error| format!("make {}: {error}", target.display()))?;
             }
         }
     }

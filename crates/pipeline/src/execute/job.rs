@@ -20,10 +20,10 @@ use crate::plan::{Instance, setting};
 use crate::template::{self, TemplateError};
 
 /// How long a job may take when it does not say.
-const TIMEOUT: Duration = Duration::from_secs(360 * 60);
+const TIMEOUT: Duration = Duration::from_hours(6);
 
 /// How long the steps that clean up after a cancellation may take when the job does not say.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+const CANCEL_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How a job ended, for the entry of `jobs:` that it is part of.
 pub(super) struct Done {
@@ -174,7 +174,7 @@ pub(super) async fn run(
     let mut stops = Stops {
         run: (!began_cancelled).then(|| engine.cancel.clone()),
         fail_fast,
-        deadline: tokio::time::Instant::now() + Duration::from_secs(365 * 24 * 3600),
+        deadline: tokio::time::Instant::now() + Duration::from_hours(365 * 24),
     };
     let key = instance.key.clone();
     let _group = match enter_group(&engine, at, &contexts, &mut stops).await {
@@ -267,8 +267,7 @@ fn annotate(engine: &Engine, key: &JobKey, message: &str) {
 /// Minutes as GitHub takes them; none if they are not a number of minutes.
 pub(super) fn minutes(value: &Value) -> Option<Duration> {
     let minutes = value.to_number();
-    (minutes.is_finite() && minutes >= 0.0 && minutes < 1e9)
-        .then(|| Duration::from_secs_f64(minutes * 60.0))
+    (0.0..1e9).contains(&minutes).then(|| Duration::from_secs_f64(minutes * 60.0))
 }
 
 impl JobRun {

@@ -28,6 +28,9 @@ use crate::plan::setting;
 use crate::shell::Shell;
 use crate::template::{self, Condition, TemplateError};
 
+/// A time that does not come.
+const FAR: Duration = Duration::from_hours(365 * 24);
+
 /// The largest summary of a step.
 const MAX_SUMMARY: u64 = 1024 * 1024;
 
@@ -36,6 +39,12 @@ const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// How many changed files a step names.
 const MAX_CHANGES: usize = 100;
+
+/// Names with values.
+type Pairs = Vec<(String, String)>;
+
+/// What a script needs: its text, its shell, where and how long it runs.
+type Prepared = (String, Shell, PathBuf, Option<Duration>);
 
 /// How a step ended.
 struct Ended {
@@ -166,10 +175,7 @@ impl JobRun {
     /// Prepares what the step's expressions see and asks whether it runs.
     ///
     /// Gives its name, its own variables, and the explained condition if that does not hold.
-    fn decide(
-        &mut self,
-        step: &Step,
-    ) -> (String, Vec<(String, String)>, Result<Option<Explained>, TemplateError>) {
+    fn decide(&mut self, step: &Step) -> (String, Pairs, Result<Option<Explained>, TemplateError>) {
         let job: Object = [("status", self.status.text())].into_iter().collect();
         self.contexts.insert("job", job);
         self.contexts.insert("steps", self.steps.clone());
@@ -228,7 +234,7 @@ impl JobRun {
                         self.run_built_in(built_in, inputs, output, &mut ended).await;
                     }
                     (Err(refusal), _) => {
-                        ended.fail(format!("{} is not supported yet", refusal.what))
+                        ended.fail(format!("{} is not supported yet", refusal.what));
                     }
                     (_, Err(error)) => ended.fail(error.to_string()),
                 }
@@ -340,14 +346,13 @@ impl JobRun {
     }
 
     /// Evaluates what a script needs: its text, its shell, where and how long it runs.
-    #[allow(clippy::type_complexity)]
     fn prepare(
         &self,
         step: &Step,
         script: &Template,
         shell: Option<&Template>,
         working_directory: Option<&Template>,
-    ) -> Result<(String, Shell, PathBuf, Option<Duration>), String> {
+    ) -> Result<Prepared, String> {
         let scope = self.scope();
         let said = |error: TemplateError| error.to_string();
         let text = template::text(script, &scope).map_err(said)?;
@@ -502,7 +507,7 @@ impl JobRun {
             CleanUpOver,
         }
         let mut buffer = Vec::with_capacity(16 * 1024);
-        let far = tokio::time::Instant::now() + Duration::from_secs(365 * 24 * 3600);
+        let far = tokio::time::Instant::now() + FAR;
         let deadline = timeout.map_or(far, |time| tokio::time::Instant::now() + time);
         let clean_up = self.clean_up_until.unwrap_or(far);
         let mut stops = self.stops.clone();
@@ -563,12 +568,11 @@ impl JobRun {
                 }
             }
         }
-        let exit = match exit {
-            Some(Ok(exit)) => exit,
-            _ => return ended.fail("the box of the job was lost".to_owned()),
+        let Some(Ok(exit)) = exit else {
+            return ended.fail("the box of the job was lost".to_owned());
         };
         output.finish();
-        self.note_changes(&exit, output, ended);
+        Self::note_changes(&exit, output, ended);
         match why {
             Some(Why::TimedOut) => {
                 let minutes = timeout.map_or(0.0, |time| time.as_secs_f64() / 60.0);
@@ -590,7 +594,7 @@ impl JobRun {
         }
     }
 
-    fn note_changes(&self, exit: &Exit, output: &mut Output, ended: &mut Ended) {
+    fn note_changes(exit: &Exit, output: &mut Output, ended: &mut Ended) {
         if let Some(why) = &exit.layer_failure {
             output
                 .say(Kind::Warning, &format!("what the step changed could not be recorded: {why}"));
@@ -686,7 +690,9 @@ impl JobRun {
                     })
                     .map_err(|error| error.to_string()),
                 (FileCommand::Path, Ok(text)) => {
-                    read_paths(&text).into_iter().for_each(|dir| self.prepend(dir));
+                    for dir in read_paths(&text) {
+                        self.prepend(dir);
+                    }
                     Ok(())
                 }
                 (FileCommand::State, Ok(text)) => {

@@ -253,7 +253,7 @@ impl Value {
             }
             (Value::Array(one), Value::Array(two)) => Arc::ptr_eq(one, two),
             (Value::Object(one), Value::Object(two)) => Arc::ptr_eq(one, two),
-            _ => self.to_number() == other.to_number(),
+            _ => self.to_number().partial_cmp(&other.to_number()) == Some(Ordering::Equal),
         }
     }
 
