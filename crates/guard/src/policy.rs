@@ -2,19 +2,26 @@
 //!
 //! As conftest has it, in any package: `deny` and `violation` hold the gate, `warn` does not (also
 //! `deny_name`, `warn_name`, …). A result is a text, or an object with `msg` and, to point at
-//! something, `path`, `line` and `column`. The document they get as `input` is [`Input`].
+//! something, `path`, `line` and `column`. The document they get as `input` is [`Input`]. A finding
+//! goes by the rule's name: `policy.main.deny`.
 //!
 //! Rego comes from outside, so it runs in a thread of its own, with a time limit, with its panics
 //! caught and with the builtins that could fill the memory replaced by bounded ones. Whatever goes
 //! wrong there gives *not checked*, never an answer.
 
+mod builtin;
+mod evaluate;
 mod input;
 
+pub use evaluate::{evaluate, read};
 pub use input::{Commit, Input, Release, Run, Workflow};
 
 use std::time::Duration;
 
 use source::{Finding, Place};
+
+/// The rule of a file that is not Rego.
+pub const SYNTAX: &str = "policy-syntax";
 
 /// The rule of a policy that could not be evaluated.
 pub const NOT_CHECKED: &str = "policy-not-checked";
@@ -63,11 +70,5 @@ impl Default for Fence {
     }
 }
 
-/// Asks every policy, and says what could not be asked.
-pub fn evaluate(files: &[PolicyFile], _input: &Input, _fence: &Fence) -> Evaluation {
-    let not_checked = files
-        .iter()
-        .map(|file| NotEvaluated { place: Place::file(&file.path), why: "no evaluator".to_owned() })
-        .collect();
-    Evaluation { findings: Vec::new(), not_checked }
-}
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,19 @@
 //! Secrets in files, by rules in gitleaks' TOML format.
+//!
+//! One automaton looks for the keywords of all rules at once; only the rules whose keywords stand
+//! in a file run their pattern over it. Patterns are RE2, as gitleaks has them, translated to what
+//! the `regex` crate reads and compiled when first needed. A finding never holds the secret, only
+//! its first characters and its length.
+//!
+//! A line that says `gitleaks:allow` or `marline:allow` is let be.
 
-use std::sync::Arc;
+mod config;
+mod pattern;
+mod scan;
 
-use source::Finding;
+#[cfg(test)]
+mod examples;
 
-/// Rules for secrets, read.
-#[derive(Debug, Clone, Default)]
-pub struct RuleSet {}
-
-impl RuleSet {
-    /// The rules that Marline brings.
-    pub fn built_in() -> Arc<Self> {
-        Arc::default()
-    }
-
-    /// Reads a `.gitleaks.toml`; what could be read, and everything that is wrong with it.
-    pub fn read(_path: &str, _text: &str) -> (Option<Self>, Vec<Finding>) {
-        (Some(Self::default()), Vec::new())
-    }
-}
+pub use config::{Allowlist, RegexTarget, RuleSet, SecretRule};
+pub use pattern::{Pattern, translate};
+pub use scan::{NotScanned, Scan, Scanner, entropy};
