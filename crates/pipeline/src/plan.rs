@@ -9,7 +9,7 @@ use std::sync::Arc;
 use journal::{JobKey, NotTriggered};
 use source::expression::{ErrorKind, Expression, Function, Vocabulary};
 use source::workflow::{
-    Job, Part, RunsOn, Setting, Site, Step, StepKind, Steps, Template, Work, Workflow,
+    Entries, Job, Part, RunsOn, Setting, Site, Step, StepKind, Steps, Template, Work, Workflow,
 };
 use source::{Finding, Place, Span};
 
@@ -306,28 +306,63 @@ pub(crate) fn setting<T: Copy + Into<Value>>(
     }
 }
 
-/// The names of all secrets that a job's text names, those of the whole workflow included.
+/// The names of all secrets that a job's text names, those of the workflow's `env` included.
+///
+/// It walks what the job says and not where that stands, since an alias puts text of another job
+/// here.
 fn secrets_of(workflow: &Workflow, job: &Job) -> Vec<String> {
+    let mut templates = Vec::new();
+    entries_of(&workflow.env, &mut templates);
+    if let Some(steps) = job.steps() {
+        entries_of(&steps.env, &mut templates);
+        entries_of(&steps.outputs, &mut templates);
+        steps.list.iter().for_each(|step| step_of(step, &mut templates));
+    }
     let mut names: Vec<String> = Vec::new();
-    let last = workflow.jobs.iter().map(|job| job.span.start).min();
-    for site in &workflow.expressions {
-        let at = site.template.span.start;
-        let is_shared = last.is_some_and(|first| at < first);
-        let is_own = job.span.start <= at && at < job.span.end;
-        if !is_shared && !is_own {
-            continue;
-        }
-        for expression in expressions_of(site).filter_map(|(parsed, _, _)| parsed.ok()) {
-            let named = expression.names_in("secrets");
-            if named.all {
-                names.push("*".to_owned());
+    for template in templates {
+        for part in template.parts().unwrap_or_default() {
+            if let Part::Expression { text, .. } = part {
+                let named = template::names_in(text, "secrets");
+                if named.all {
+                    names.push("*".to_owned());
+                }
+                names.extend(named.listed);
             }
-            names.extend(named.listed);
         }
     }
     names.sort();
     names.dedup();
     names
+}
+
+fn entries_of<'a>(entries: &'a Entries, templates: &mut Vec<&'a Template>) {
+    match entries {
+        Entries::Written(written) => {
+            templates.extend(written.iter().flat_map(|entry| [&entry.key, &entry.value]));
+        }
+        Entries::Computed(template) => templates.push(template),
+    }
+}
+
+fn step_of<'a>(step: &'a Step, templates: &mut Vec<&'a Template>) {
+    templates.extend(&step.name);
+    entries_of(&step.env, templates);
+    if let Some(Setting::Computed(template)) = &step.continue_on_error {
+        templates.push(template);
+    }
+    if let Some(Setting::Computed(template)) = &step.timeout_minutes {
+        templates.push(template);
+    }
+    match &step.kind {
+        StepKind::Run { script, shell, working_directory } => {
+            templates.push(script);
+            templates.extend(shell);
+            templates.extend(working_directory);
+        }
+        StepKind::Uses { with, .. } => entries_of(with, templates),
+        StepKind::Parallel(steps) => steps.iter().for_each(|step| step_of(step, templates)),
+        StepKind::Wait(_) | StepKind::WaitAll(_) | StepKind::Cancel(_) => {}
+    }
 }
 
 type Parsed =
@@ -818,6 +853,17 @@ mod tests {
         );
         assert_eq!(plan.jobs[0].secrets, ["TOKEN"]);
         assert_eq!(plan.jobs[1].secrets, ["OTHER"]);
+        let plan = runs(
+            "on: push\njobs:\n  a: {runs-on: linux, env: &e {T: '${{ secrets.TOKEN }}'}, steps: [{run: x}]}\n  b: {runs-on: linux, env: *e, steps: [{run: x}]}\n",
+        );
+        assert_eq!(plan.jobs[1].secrets, ["TOKEN"]);
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_said_before_the_run() {
+        let plan = runs(
+            "on: push\njobs:\n  b: {runs-on: linux, steps: [{run: x, env: {T: '${{ secrets.OTHER }}'}}]}\n",
+        );
         assert!(plan.findings[0].message.contains("no secret `OTHER`"));
     }
 }

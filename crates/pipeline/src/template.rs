@@ -1,7 +1,7 @@
 //! Texts with `${{ … }}`, filled in.
 
 use source::Span;
-use source::expression::{Expression, Function, Vocabulary};
+use source::expression::{Expression, Function, Names, Vocabulary};
 use source::workflow::{Entries, Literal, Part, Template};
 use source::yaml::{Node, Value as Yaml};
 use thiserror::Error;
@@ -73,6 +73,12 @@ fn part(text: &str, span: Span, scope: &dyn Scope) -> Result<Value, TemplateErro
 /// Returns the contexts that an expression names, in lower case; none if it is no expression.
 pub(crate) fn contexts_of(text: &str) -> Vec<String> {
     Expression::parse(text, &ANY).map_or_else(|_| Vec::new(), |expression| expression.contexts())
+}
+
+/// Returns the entries of a context that an expression names.
+pub(crate) fn names_in(text: &str, context: &str) -> Names {
+    Expression::parse(text, &ANY)
+        .map_or_else(|_| Names::default(), |expression| expression.names_in(context))
 }
 
 /// Returns names with values, filled in, in the order written.
