@@ -88,6 +88,17 @@ impl ProcessEngine {
         self.inner.settings.directory.join(instance.as_str())
     }
 
+    /// Returns what an instance printed after a cursor, for those who do not wait asynchronously.
+    ///
+    /// `directory` is what the engine was opened with.
+    pub fn read_log(
+        directory: &Path,
+        instance: &InstanceId,
+        since: LogCursor,
+    ) -> std::io::Result<LogLines> {
+        log::read(&directory.join(instance.as_str()).join("log"), since)
+    }
+
     fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, EngineError> + Send + 'static,
@@ -211,8 +222,6 @@ impl Inner {
         DirBuilder::new().mode(0o700).create(&directory).map_err(at(&directory))?;
         let port = free_port(others)?;
         let spec = self.spec(deployment, &id, &directory, port)?;
-        let path = directory.join("spec.json");
-        write_json(&path, &spec).map_err(at(&path))?;
         let lock_path = directory.join("lock");
         let lock = File::options()
             .create(true)
@@ -221,6 +230,10 @@ impl Inner {
             .open(&lock_path)
             .map_err(at(&lock_path))?;
         lock.lock().map_err(at(&lock_path))?;
+        // With its spec the instance is there for everybody who looks, so it is locked by then:
+        // one that is there and not locked has lost its shim.
+        let path = directory.join("spec.json");
+        write_json(&path, &spec).map_err(at(&path))?;
 
         let errors = directory.join("shim-errors");
         let errors =
