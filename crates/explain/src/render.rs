@@ -56,7 +56,7 @@ fn for_developer(explanation: &Explanation) -> String {
     let mut text = format!("{}\n", explanation.sentence);
     if let Some(cause) = &explanation.cause {
         section(&mut text, "Why");
-        let _ = write!(text, "{} ({})", cause.text, cause.certainty);
+        let _ = write!(text, "{} ({})", words::sentence_case(&cause.text), cause.certainty);
     }
     lines(&mut text, "Evidence", &explanation.evidence);
     lines(&mut text, "Also", &explanation.also_possible);
@@ -94,9 +94,9 @@ fn steps(text: &mut String, next: &[Next]) {
         match &step.command {
             Some(command) => {
                 let _ = write!(text, "{command}");
-                let _ = write!(text, "   {}", words::full_stop(&step.text));
+                let _ = write!(text, "   {}", words::full_stop(&words::sentence_case(&step.text)));
             }
-            None => text.push_str(&words::full_stop(&step.text)),
+            None => text.push_str(&words::full_stop(&words::sentence_case(&step.text))),
         }
     }
 }

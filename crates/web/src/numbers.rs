@@ -160,7 +160,7 @@ fn read(store: &Store, matchers: &[Matcher], window: Window) -> Vec<Series> {
 }
 
 fn total(series: &[Series], window: Window) -> f64 {
-    series.iter().map(|series| increase(&series.samples, window)).sum()
+    series.iter().fold(0.0, |sum, series| sum + increase(&series.samples, window))
 }
 
 /// Returns by how much a counter grew within a window; a fall is a counter that began anew.

@@ -25,6 +25,7 @@ pub(super) fn explain(view: &View) -> Explanation {
     } else if healthy == services.len() {
         let all = match healthy {
             1 => "The service is healthy".to_owned(),
+            2 => "Both services are healthy".to_owned(),
             many => format!("All {many} services are healthy"),
         };
         (Standing::Ok, format!("{all}."))

@@ -40,7 +40,7 @@ pub(super) fn explain(
         finish(&mut told, name, instance, service, view, &at);
         told.for_manager = vec![
             Line::new("One copy of the service did not start.", at.clone()),
-            Line::new(other_copies(service), at),
+            Line::new(other_copies(service, id), at),
         ];
         return Ok(told);
     }
@@ -64,7 +64,7 @@ pub(super) fn explain(
         finish(&mut told, name, instance, service, view, &at);
         told.for_manager = vec![
             Line::new("One copy of the service stopped by itself.", at.clone()),
-            Line::new(other_copies(service), at),
+            Line::new(other_copies(service, id), at),
         ];
         return Ok(told);
     }
@@ -117,7 +117,7 @@ fn finish(
     at: &[EventId],
 ) {
     told.changed = changed_between(view, service.previous(), &instance.release);
-    told.affected = vec![Line::new(other_copies(service), at.to_vec())];
+    told.affected = vec![Line::new(other_copies(service, &instance.id), at.to_vec())];
     told.next.push(Next::command(
         "Read its output",
         format!("marline logs {}", crate::subject::quote(name.as_str())),
@@ -184,8 +184,10 @@ pub(super) fn quoted(lines: &[String], at: &[EventId]) -> Vec<Line> {
         .collect()
 }
 
-fn other_copies(service: &journal::view::Service) -> String {
-    match service.instances.values().filter(|instance| instance.is_ready).count() {
+fn other_copies(service: &journal::view::Service, id: &InstanceId) -> String {
+    let ready =
+        service.instances.values().filter(|instance| instance.is_ready && instance.id != *id);
+    match ready.count() {
         0 => "No other copy is ready.".to_owned(),
         1 => "1 other copy is ready and takes the requests.".to_owned(),
         many => format!("{many} other copies are ready and take the requests."),

@@ -107,7 +107,7 @@ fn coordinates(
     let last = points.len().saturating_sub(1).max(1) as f64;
     points.iter().enumerate().map(move |(index, point)| {
         let share = (value(point) / top).clamp(0.0, 1.0);
-        (index as f64 / last * width, 1.5 + (1.0 - share) * (height - 3.0))
+        (index as f64 / last * width, 1.5 + (1.0 - share) * (height - 1.5))
     })
 }
 

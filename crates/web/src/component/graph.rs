@@ -50,7 +50,7 @@ pub(crate) fn graph(run: &Run) -> Markup {
                     }
                 }
                 @for node in &nodes {
-                    a href=(node.path) aria-label=(format!("{}: {} {}", node.title, node.word, node.note)) {
+                    a href=(node.path) {
                         g.node.(class_of(node.standing)) {
                             rect x=(x(node)) y=(y(node)) width=(WIDTH) height=(HEIGHT) rx="8" {}
                             svg x=(x(node) + 12) y=(y(node) + 16) width="16" height="16" overflow="visible" { (super::icon::of(node.standing)) }

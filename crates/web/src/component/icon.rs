@@ -38,6 +38,11 @@ pub(crate) fn of(standing: Standing) -> Markup {
     }
 }
 
+/// Returns the icon of something that was only a step on the way.
+pub(crate) fn dot() -> Markup {
+    stroke("dot", r#"<circle cx="8" cy="8" r="3" fill="currentColor"/>"#)
+}
+
 /// Returns the icon of a page in the navigation.
 pub(crate) fn page(name: &str) -> Markup {
     match name {

@@ -1,6 +1,6 @@
 //! What happened, as a timeline.
 
-use explain::{Moment, words};
+use explain::{Moment, Standing, words};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -12,7 +12,7 @@ pub(crate) fn timeline(moments: &[Moment], now: Timestamp) -> Markup {
         ol.timeline {
             @for moment in moments {
                 li.(class_of(moment.standing)) .minor[moment.is_minor] id=(format!("e{}", moment.event)) {
-                    (icon::of(moment.standing))
+                    @if moment.standing == Standing::Running { (icon::dot()) } @else { (icon::of(moment.standing)) }
                     div.what {
                         p {
                             @if let Some(subject) = &moment.subject {

@@ -12,7 +12,7 @@ pub(crate) fn card(explanation: &Explanation) -> Markup {
         section.card.why.(class_of(explanation.standing)) id="why" aria-label="Why" {
             @if let Some(cause) = &explanation.cause {
                 div.cause {
-                    h2 { (cause.text) }
+                    h2 { (ticks(&words::sentence_case(&cause.text))) }
                     (certainty(cause.certainty))
                 }
             } @else {
@@ -31,7 +31,7 @@ pub(crate) fn card(explanation: &Explanation) -> Markup {
                             ul.next {
                                 @for next in &explanation.next {
                                     li {
-                                        span { (words::full_stop(&next.text)) }
+                                        span { (ticks(&words::full_stop(&words::sentence_case(&next.text)))) }
                                         @if let Some(command) = &next.command { code.command { (command) } }
                                     }
                                 }

@@ -138,7 +138,7 @@ fn runs(frame: &Frame<'_>, id: &CommitId, commit: &Commit, view: &View) -> Marku
         @else {
             ul.rows {
                 @for run in of_commit {
-                    li.row {
+                    li.row.(component::class_of(standing_of(run.conclusion))) {
                         (component::icon::of(standing_of(run.conclusion)))
                         div.what {
                             p { a href=(Subject::Run(run.id).path()) { "Run " (run.id) " of " (run.name) } }
@@ -150,6 +150,6 @@ fn runs(frame: &Frame<'_>, id: &CommitId, commit: &Commit, view: &View) -> Marku
                 }
             }
         }
-        @for other in not_triggered { p.faint { (other.workflow) " did not start: " (other.reason) } }
+        @for other in not_triggered { p.faint { (other.workflow) " did not start: " (why::ticks(&other.reason)) } }
     }
 }

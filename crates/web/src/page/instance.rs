@@ -26,7 +26,7 @@ pub(crate) fn page(frame: &Frame<'_>, id: &InstanceId, has_log: bool) -> Result<
     let body = html! {
         (top(kicker, id.as_str(), Some(state), &sentence, &nothing()))
         div #explanation { @if let Some(told) = told.as_ref().filter(|told| told.cause.is_some()) { (why::card(told)) } }
-        section.card aria-label="Output" {
+        section.card {
             (heading("Output", Some((&format!("{path}/raw"), "Raw"))))
             @if has_log { div.log tabindex="0" role="region" aria-label="Output" aria-live="off" data-follow=[is_running.then_some("")] { (PreEscaped(LOG_GOES_HERE)) } }
             @else { (component::empty("No output", "This instance wrote nothing yet, or its log is not kept any more.")) }

@@ -120,7 +120,7 @@ fn summary(frame: &Frame<'_>) -> Markup {
         }
         @if all > 0.0 {
             (requests(all)) " requests in the last 30 minutes, "
-            (words::share(failed.round() as u64, all.round() as u64)) " failed."
+            (words::share(failed.round() as u64, all.round() as u64).replace(' ', "\u{a0}")) " failed."
         } @else if last.is_some() { "No requests in the last 30 minutes." }
     }
 }
@@ -155,12 +155,12 @@ fn services(frame: &Frame<'_>) -> Markup {
                         @let of = Of::service(name);
                         @let traffic = frame.state.numbers.traffic(&of, window);
                         @let history = frame.state.numbers.history(&of, window, 60);
-                        @let ready = service.instances.values().filter(|instance| instance.is_ready).count();
+                        @let ready = service.release.as_ref().map_or(0, |release| service.ready(release).count());
                         tr {
                             th scope="row" { a href=(Subject::Service(name.clone()).path()) { (name) } }
                             td { (badge(standing, word)) }
                             td { @match &service.release { Some(release) => { (release_name(release, frame.view)) } None => { span.faint { "none" } } } }
-                            td.sparkle { (chart::sparkline(&history)) span.num { (requests(traffic.requests)) } }
+                            td { div.sparkle { (chart::sparkline(&history)) span.num { (requests(traffic.requests)) } } }
                             td.num.(if traffic.error_share() > 0.01 { "is-failed" } else { "" }) { (failed_share(&traffic)) }
                             td.num { (latency(traffic.median_ms)) }
                             td.num { (latency(traffic.p95_ms)) }

@@ -167,7 +167,7 @@ fn releases(frame: &Frame<'_>, name: &ServiceName, service: &Service) -> Markup 
             @for (id, release) in kept {
                 @let is_present = service.release.as_ref() == Some(id);
                 @let ran = service.history.contains(id);
-                li.row {
+                li.row.(if is_present { "is-ok" } else { "is-off" }) {
                     @if is_present { (component::icon::of(Standing::Ok)) } @else { (component::icon::of(Standing::Off)) }
                     div.what {
                         p { (release_name(id, frame.view)) " " (subject_of(id, frame.view).unwrap_or("")) }
