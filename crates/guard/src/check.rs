@@ -330,11 +330,11 @@ impl Look<'_> {
     }
 
     fn compose(&mut self) -> Result<(), CheckError> {
-        let (project, findings, read) = self.tree.compose(&self.options.environment)?;
-        self.read.extend(read);
+        let (project, findings, files) = self.tree.compose(&self.options.environment)?;
+        self.read.extend(files.iter().map(|file| PathBuf::from(&file.path)));
         self.report.findings.extend(findings);
         if let Some(project) = project {
-            self.report.findings.extend(rule::look_at_compose(&project));
+            self.report.findings.extend(rule::look_at_compose(&project, &files));
         }
         Ok(())
     }

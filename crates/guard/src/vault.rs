@@ -346,3 +346,6 @@ fn check_name(name: &str) -> Result<(), VaultError> {
 fn io_error(doing: &'static str, path: &Path, source: io::Error) -> VaultError {
     VaultError::Io { doing, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,11 +197,11 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The Compose project, what is wrong with it, and which files were read.
+    /// The Compose project, what is wrong with it, and its files.
     pub fn compose(
         &self,
         environment: &Environment,
-    ) -> Result<(Option<Project>, Vec<Finding>, Vec<PathBuf>), CheckError> {
+    ) -> Result<(Option<Project>, Vec<Finding>, Vec<ComposeFile>), CheckError> {
         let names = compose::default_files(|name| self.paths.contains(Path::new(name)));
         let mut findings = Vec::new();
         let mut files = Vec::new();
@@ -213,7 +213,7 @@ impl<'a> Tree<'a> {
             }
         }
         if files.is_empty() {
-            return Ok((None, findings, Vec::new()));
+            return Ok((None, findings, files));
         }
         let mut environment = environment.clone();
         if let Some(content) = self.read(Path::new(".env"))?
@@ -230,7 +230,7 @@ impl<'a> Tree<'a> {
         }
         let (project, found) = compose::read(&files, &environment);
         findings.extend(found);
-        Ok((project, findings, names.into_iter().map(PathBuf::from).collect()))
+        Ok((project, findings, files))
     }
 
     /// The policies, and what is wrong with those that are no text.

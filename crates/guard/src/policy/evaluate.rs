@@ -244,7 +244,14 @@ fn questions(engine: &Engine, files: &[PolicyFile]) -> Result<Vec<Question>, Not
                 continue;
             }
             // The name may also stand in a comment or a text.
-            if !engine.has_declared_rule_rooted_at(&file.path, &query).unwrap_or(false) {
+            let is_declared =
+                engine.has_declared_rule_rooted_at(&file.path, name).map_err(|error| {
+                    NotEvaluated {
+                        place: Place::file(&file.path),
+                        why: format!("whether there is a rule `{name}` is not known: {error}"),
+                    }
+                })?;
+            if !is_declared {
                 continue;
             }
             let start = declaration(&file.text, name).unwrap_or(found.start());

@@ -284,12 +284,12 @@ const HELP: &str = "revoke it where it was issued, for Git keeps what was commit
 
 fn finding(hit: &Hit<'_>, path: &str, content: &[u8], lines: &Lines) -> Finding {
     let secret = &content[hit.secret.clone()];
-    let first_line = secret
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .map_or(hit.secret.end, |length| hit.secret.start + length);
-    let start = lines.position(content, hit.secret.start);
-    let end = lines.position(content, first_line.max(hit.secret.start + 1));
+    // Of a secret of many lines, the first is shown.
+    let blank = secret.iter().take_while(|byte| byte.is_ascii_whitespace()).count() % secret.len();
+    let from = hit.secret.start + blank;
+    let length = memchr::memchr(b'\n', &secret[blank..]).unwrap_or(secret.len() - blank);
+    let start = lines.position(content, from);
+    let end = lines.position(content, from + length.max(1));
     let place = Place::at(path, Span::new(start, end));
     with_severity(hit.rule.severity(), &hit.rule.id, described(hit.rule), place)
         .label(masked(secret))
