@@ -107,7 +107,7 @@ pub fn plain(line: &str) -> String {
         match letters.next() {
             Some('[') => {
                 // A control sequence ends with a letter from `@` to `~`.
-                while let Some(next) = letters.next() {
+                for next in letters.by_ref() {
                     if ('@'..='~').contains(&next) {
                         break;
                     }

@@ -1,5 +1,6 @@
 //! The style sheet and the script, under names that change with their content.
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use axum::extract::Path;
@@ -17,8 +18,10 @@ pub(crate) struct Asset {
 
 impl Asset {
     fn new(name: &str, ending: &str, content: &'static str, content_type: &'static str) -> Self {
-        let hash: String =
-            Sha256::digest(content)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut hash = String::new();
+        for byte in &Sha256::digest(content)[..6] {
+            let _ = write!(hash, "{byte:02x}");
+        }
         Self { path: format!("/asset/{name}.{hash}.{ending}"), content, content_type }
     }
 }

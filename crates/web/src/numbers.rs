@@ -234,7 +234,9 @@ mod tests {
 
     use super::*;
 
-    fn store(rows: &[(&str, &[(&str, &str)], Millis, f64)]) -> Store {
+    type Told<'a> = (&'a str, &'a [(&'a str, &'a str)], Millis, f64);
+
+    fn store(rows: &[Told<'_>]) -> Store {
         let store = Store::new(Limits::default());
         let rows = rows.iter().map(|(metric, labels, at, value)| {
             Row::new(Labels::metric(metric, labels.iter().copied()), *at, *value)

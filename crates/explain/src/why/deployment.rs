@@ -166,7 +166,7 @@ fn under_way(deployment: &Deployment) -> Explanation {
     match deployment.verdicts.last() {
         Some(verdict) => told.evidence = verdict_lines(verdict),
         None => {
-            told.evidence.push(Line::new("there is no verdict on it yet", [deployment.started]))
+            told.evidence.push(Line::new("there is no verdict on it yet", [deployment.started]));
         }
     }
     told.next = vec![

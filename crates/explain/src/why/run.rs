@@ -174,7 +174,7 @@ pub(super) fn explain_job(
         return Ok(told);
     }
     let log = events.of_run(run.id)?;
-    let at = log.iter().filter(|event| is_about_job(event, key)).map(|event| event.id).last();
+    let at = log.iter().filter(|event| is_about_job(event, key)).map(|event| event.id).next_back();
     let lasting = duration(job.milliseconds.unwrap_or(0));
     let sentence = match job.conclusion {
         None if job.started.is_some() => format!("Job {key} of run {} is under way.", run.id),
@@ -610,10 +610,7 @@ fn jobs_in_words(run: &Run) -> String {
             (None, None) => format!("{key}: waiting"),
         })
         .collect();
-    match jobs.is_empty() {
-        true => "its jobs are too old to be kept".to_owned(),
-        false => jobs.join(", "),
-    }
+    if jobs.is_empty() { "its jobs are too old to be kept".to_owned() } else { jobs.join(", ") }
 }
 
 fn steps_in_words(job: &Job) -> String {

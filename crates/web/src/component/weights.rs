@@ -19,16 +19,19 @@ pub(crate) fn weights(weights: &[Weight], new: Option<&ReleaseId>, view: &View) 
             format!("{} on {}", basis_points(weight.basis_points), weight.release.short())
         })
         .collect();
-    let mut offset = 0;
+    // Where each part begins.
+    let starts = ordered.iter().scan(0, |end, weight| {
+        let start = *end;
+        *end += weight.basis_points;
+        Some(start)
+    });
     html! {
         div.weights {
             svg.bar width="100%" height="12" role="img" aria-label=(format!("Traffic: {}", label.join(", "))) {
                 rect.ground width="100%" height="12" rx="6" {}
-                @for weight in &ordered {
-                    @let start = offset;
+                @for (weight, start) in ordered.iter().zip(starts) {
                     @let class = if Some(&weight.release) == new { "new" } else { "old" };
                     rect.(class) x=(percent(start)) width=(percent(weight.basis_points)) height="12" rx="6" {}
-                    @let _ = { offset += weight.basis_points; };
                 }
             }
             ul.legend {
