@@ -12,7 +12,8 @@ use std::time::Instant;
 use serde::Serialize;
 use source::compose::Environment;
 use source::git::{CommitId, GitError, Repository};
-use source::{Finding, yaml};
+use source::yaml::{self, LineIndex};
+use source::{Finding, Place};
 use thiserror::Error;
 
 use crate::policy::{self, PolicyFile};
@@ -138,6 +139,9 @@ pub struct Report {
     pub files: u32,
     /// How long it took.
     pub milliseconds: u64,
+    /// Where the secrets stand.
+    #[serde(skip)]
+    secrets: Vec<Place>,
 }
 
 /// Something that could not be checked, and why.
@@ -164,6 +168,20 @@ impl Report {
     /// What could not be checked, in words: `dependencies: no advisory data`.
     pub fn not_checked_lines(&self) -> Vec<String> {
         self.not_checked.iter().map(NotChecked::to_string).collect()
+    }
+
+    /// Returns a text of a file with the secrets in it covered, as it may be shown beside findings.
+    pub fn without_secrets(&self, path: &str, text: &str) -> String {
+        // As the finding itself shows it.
+        let shown = |range: &std::ops::Range<usize>| if range.len() >= 20 { 4 } else { 0 };
+        let lines = LineIndex::new(text);
+        let here = self.secrets.iter().filter(|place| place.path == path);
+        let ranges: Vec<_> =
+            here.filter_map(|place| Some(lines.range(text, place.span?))).collect();
+        let covered = |at: usize| {
+            ranges.iter().any(|range| range.contains(&at) && at >= range.start + shown(range))
+        };
+        text.char_indices().map(|(at, c)| if covered(at) { '•' } else { c }).collect()
     }
 
     /// Returns at most `most` findings, errors first: what fits into an event.
@@ -297,7 +315,10 @@ impl Look<'_> {
                         ignored.contains(format!("{name}:{}:{line}", finding.rule).as_str())
                     };
                     let kept = scan.findings.into_iter().filter(|finding| !is_ignored(finding));
-                    self.report.findings.extend(kept);
+                    for finding in kept {
+                        self.report.secrets.push(finding.place.clone());
+                        self.report.findings.push(finding);
+                    }
                     match scan.not_checked {
                         None => {}
                         Some(NotScanned::Binary) => binary += 1,

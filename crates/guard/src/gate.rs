@@ -71,7 +71,7 @@ pub fn decide(question: &Question<'_>) -> Decision {
             continue;
         }
         seen.push(finding);
-        match permission(&finding.rule, &finding.place, question) {
+        match permission(&finding.rule, &finding.place, question.allowed, question.today) {
             Permission::Given(allowance) => allowed.push(allowed_reason(finding, allowance)),
             Permission::Ended(allowance) => reasons.push(held(finding, Some(allowance))),
             Permission::Never => reasons.push(held(finding, None)),
@@ -80,9 +80,9 @@ pub fn decide(question: &Question<'_>) -> Decision {
     reasons.extend(question.policy.not_checked.iter().map(policy_not_checked));
     for run in question.runs {
         let Some(reason) = run_reason(run) else { continue };
-        match permission(RUN, &Place::file(&run.workflow), question) {
+        match permission(RUN, &Place::file(&run.workflow), question.allowed, question.today) {
             Permission::Given(allowance) => {
-                allowed.push(HoldReason { help: Some(allowed_because(allowance)), ..reason })
+                allowed.push(HoldReason { help: Some(allowed_because(allowance)), ..reason });
             }
             Permission::Ended(_) | Permission::Never => reasons.push(reason),
         }
@@ -103,6 +103,18 @@ pub fn how_to_allow(rule: &str, path: &str) -> String {
     )
 }
 
+/// The allowance that lets a finding be on a day; the newest, if there are several.
+pub fn allowance<'a>(
+    finding: &Finding,
+    allowed: &'a [Allowed],
+    today: Date,
+) -> Option<&'a Allowed> {
+    match permission(&finding.rule, &finding.place, allowed, today) {
+        Permission::Given(allowance) => Some(allowance),
+        Permission::Ended(_) | Permission::Never => None,
+    }
+}
+
 enum Permission<'a> {
     Given(&'a Allowed),
     Ended(&'a Allowed),
@@ -110,16 +122,20 @@ enum Permission<'a> {
 }
 
 /// Whether somebody allowed `rule` at `place`; the newest allowance that still counts wins.
-fn permission<'a>(rule: &str, place: &Place, question: &Question<'a>) -> Permission<'a> {
+fn permission<'a>(
+    rule: &str,
+    place: &Place,
+    allowed: &'a [Allowed],
+    today: Date,
+) -> Permission<'a> {
     let line = place.span.map(|span| span.start.line);
-    let covering: Vec<&Allowed> = question
-        .allowed
+    let covering: Vec<&Allowed> = allowed
         .iter()
         .rev()
         .filter(|allowance| allowance.rule == rule && allowance.path == place.path)
         .filter(|allowance| allowance.line.is_none() || allowance.line == line)
         .collect();
-    match covering.iter().find(|allowance| counts_on(allowance, question.today)) {
+    match covering.iter().find(|allowance| counts_on(allowance, today)) {
         Some(allowance) => Permission::Given(allowance),
         None => covering.first().map_or(Permission::Never, |ended| Permission::Ended(ended)),
     }

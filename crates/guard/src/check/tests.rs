@@ -47,6 +47,8 @@ fn project(root: &Path) {
     write(root, "rules/a.yml", "groups: 1\n");
 }
 
+const NOTHING: [String; 0] = [];
+
 const EXPECTED: [&str; 5] = [
     "error script-injection .github/workflows/ci.yml:6:23",
     "error github-pat a.env:2:7",
@@ -55,13 +57,13 @@ const EXPECTED: [&str; 5] = [
     "error wrong-type rules/a.yml:1:9",
 ];
 
+/// Where exactly a policy is cut off is the evaluator's to say.
 fn without_column(told: Vec<String>) -> Vec<String> {
-    told.into_iter()
-        .map(|line| match line.contains("policy-syntax") {
-            true => line.split(".rego").next().unwrap_or_default().to_owned() + ".rego",
-            false => line,
-        })
-        .collect()
+    let cut = |line: String| match line.split_once(".rego") {
+        Some((before, _)) => format!("{before}.rego"),
+        None => line,
+    };
+    told.into_iter().map(cut).collect()
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn what_git_ignores_is_left_out_unless_it_is_tracked() {
     let dir = tempfile::tempdir().expect("can be made");
     write(dir.path(), ".gitignore", "*.env\n");
     write(dir.path(), "local.env", token());
-    assert_eq!(told(&everything(Subject::Directory(dir.path()))), [String::new(); 0]);
+    assert_eq!(told(&everything(Subject::Directory(dir.path()))), NOTHING);
     write(dir.path(), "tracked.env", token());
     git(dir.path(), &["init", "-q", "-b", "main"]);
     git(dir.path(), &["add", "-f", ".gitignore", "tracked.env"]);
@@ -105,6 +107,20 @@ fn what_git_ignores_is_left_out_unless_it_is_tracked() {
     assert_eq!(
         told(&everything(Subject::Directory(dir.path()))),
         ["error github-pat tracked.env:1:1"]
+    );
+}
+
+#[test]
+fn files_that_only_other_tools_leave_out_are_looked_through() {
+    let dir = tempfile::tempdir().expect("can be made");
+    write(dir.path(), ".gitignore", "*.env\n");
+    write(dir.path(), "inner/.ignore", "*\n");
+    write(dir.path(), "inner/.hidden/a.txt", token());
+    write(dir.path(), "inner/a.env", token());
+    assert_eq!(
+        told(&everything(Subject::Directory(&dir.path().join("inner")))),
+        ["error github-pat .hidden/a.txt:1:1", "error github-pat a.env:1:1"],
+        "without a repository, what lies above says nothing"
     );
 }
 
@@ -128,7 +144,7 @@ fn a_file_of_secret_rules_is_obeyed() {
     write(dir.path(), ".gitleaks.toml", "[[rules]]\nid = \"acme\"\nregex = 'acme-\\d+'\n");
     assert_eq!(told(&everything(Subject::Directory(dir.path()))), ["error acme b.txt:1:1"]);
     write(dir.path(), ".gitleaksignore", "# known\nb.txt:acme:1\n");
-    assert_eq!(told(&everything(Subject::Directory(dir.path()))), [String::new(); 0]);
+    assert_eq!(told(&everything(Subject::Directory(dir.path()))), NOTHING);
     write(dir.path(), ".gitleaks.toml", "rules = 1");
     let report = everything(Subject::Directory(dir.path()));
     assert_eq!(told(&report), ["error secret-rules .gitleaks.toml:1:9"]);
@@ -169,6 +185,17 @@ fn names_that_are_no_text_are_shown_and_files_in_them_looked_through() {
 }
 
 #[test]
+fn a_file_is_shown_without_its_secrets() {
+    let dir = tempfile::tempdir().expect("can be made");
+    let text = format!("x\nTOKEN={} # é\n", token());
+    write(dir.path(), "a.env", &text);
+    let report = everything(Subject::Directory(dir.path()));
+    let hidden = format!("x\nTOKEN=ghp_{} # é\n", "•".repeat(36));
+    assert_eq!(report.without_secrets("a.env", &text), hidden);
+    assert_eq!(report.without_secrets("b.env", &text), text);
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_an_error() {
     let gone = Path::new("/nowhere/at/all");
     let error = check(Subject::Directory(gone), &Options::default()).expect_err("is not there");
@@ -181,6 +208,35 @@ fn the_worst_findings_come_first_where_only_some_fit() {
     let error = Finding::error("b", "b", source::Place::file("b"));
     let report = Report { findings: vec![note, error.clone()], ..Report::default() };
     assert_eq!(report.worst(1), [error]);
+}
+
+#[test]
+fn our_examples_pass_their_own_policies_from_main_only() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for name in ["guestbook-python", "hello-rust", "quotes-node"] {
+        let root = examples.join(name);
+        let subject = Subject::Directory(&root);
+        let files = policies(subject).expect("can be read");
+        let ask = |branch: &str, conclusion: &str| {
+            let commit = policy::Commit { branch: Some(branch.to_owned()), ..Default::default() };
+            let run = policy::Run {
+                name: "ci".to_owned(),
+                conclusion: Some(conclusion.to_owned()),
+                ..Default::default()
+            };
+            let input = policy::Input { commit, runs: vec![run], ..Default::default() };
+            let input = complete(subject, &Environment::default(), input).expect("can be read");
+            let evaluation = policy::evaluate(&files, &input, &policy::Fence::default());
+            assert_eq!(evaluation.not_checked, [], "{name}");
+            let errors = evaluation.findings.iter().filter(|finding| finding.is_error());
+            errors.map(|finding| finding.message.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(ask("main", "success"), NOTHING, "{name}");
+        assert_eq!(ask("topic", "success"), ["releases come from main, this commit is on topic"]);
+        assert_eq!(ask("main", "failure"), ["ci failed"]);
+        let errors: Vec<Finding> = everything(subject).findings;
+        assert!(!errors.iter().any(Finding::is_error), "{name}: {errors:?}");
+    }
 }
 
 /// Our own repository, as Git has it and as it lies there.

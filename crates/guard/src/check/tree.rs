@@ -31,14 +31,20 @@ pub(super) struct Tree<'a> {
     paths: BTreeSet<PathBuf>,
     /// Directories that are other repositories.
     submodules: Vec<PathBuf>,
+    /// Why parts of a directory could not be listed.
+    unlisted: Vec<String>,
 }
+
+/// The Compose project, what is wrong with it, and its files.
+type ReadCompose = (Option<Project>, Vec<Finding>, Vec<ComposeFile>);
 
 /// What became of one file.
 type Scanned = (PathBuf, Result<Scan, String>);
 
 impl<'a> Tree<'a> {
     pub fn of(subject: Subject<'a>) -> Result<Self, CheckError> {
-        let mut tree = Self { subject, paths: BTreeSet::new(), submodules: Vec::new() };
+        let mut tree =
+            Self { subject, paths: BTreeSet::new(), submodules: Vec::new(), unlisted: Vec::new() };
         match subject {
             Subject::Directory(root) => {
                 let failed = |source| CheckError::Directory { path: root.to_owned(), source };
@@ -64,13 +70,21 @@ impl<'a> Tree<'a> {
     fn walk(&mut self, root: &Path) {
         let walk = WalkBuilder::new(root)
             .hidden(false)
+            // Only what Git leaves out is left out, and by its own rules alone.
+            .ignore(false)
             .require_git(false)
+            .parents(Repository::discover(root).is_ok())
             .filter_entry(|entry| entry.depth() == 0 || entry.file_name() != ".git")
             .build();
-        // What cannot be listed cannot be read either: its directory is not ours.
-        for entry in walk.flatten().filter(|entry| entry.file_type().is_some_and(|t| t.is_file())) {
-            if let Ok(path) = entry.path().strip_prefix(root) {
-                self.paths.insert(path.to_owned());
+        for entry in walk {
+            match entry {
+                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                    if let Ok(path) = entry.path().strip_prefix(root) {
+                        self.paths.insert(path.to_owned());
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => self.unlisted.push(error.to_string()),
             }
         }
     }
@@ -156,6 +170,8 @@ impl<'a> Tree<'a> {
         all.extend(submodules.map(|path| {
             (path.clone(), Err("a submodule, checked in its own repository".to_owned()))
         }));
+        let unlisted = self.unlisted.iter();
+        all.extend(unlisted.map(|why| (PathBuf::from("."), Err(why.clone()))));
         Ok(all)
     }
 
@@ -182,7 +198,7 @@ impl<'a> Tree<'a> {
                 Ok(batch.iter().map(one).collect())
             }
             Subject::Commit { repository, commit } => {
-                let asked: Vec<PathBuf> = batch.iter().map(|path| PathBuf::clone(path)).collect();
+                let asked: Vec<PathBuf> = batch.iter().copied().cloned().collect();
                 let contents = repository.read_many_at(commit, &asked).map_err(CheckError::Git)?;
                 let pairs = asked.iter().zip(contents);
                 Ok(pairs
@@ -198,10 +214,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The Compose project, what is wrong with it, and its files.
-    pub fn compose(
-        &self,
-        environment: &Environment,
-    ) -> Result<(Option<Project>, Vec<Finding>, Vec<ComposeFile>), CheckError> {
+    pub fn compose(&self, environment: &Environment) -> Result<ReadCompose, CheckError> {
         let names = compose::default_files(|name| self.paths.contains(Path::new(name)));
         let mut findings = Vec::new();
         let mut files = Vec::new();

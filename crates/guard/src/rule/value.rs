@@ -46,14 +46,14 @@ fn collect(node: &Node, out: &mut Vec<(String, std::ops::Range<usize>)>) {
         // An `&&` gives what stands last in it, or something empty.
         NodeKind::And(nodes) => nodes.last().into_iter().for_each(|node| collect(node, out)),
         NodeKind::Or(nodes) => nodes.iter().for_each(|node| collect(node, out)),
-        NodeKind::Call(function, nodes) => match function {
+        NodeKind::Call(
             Function::Format
             | Function::Join
             | Function::ToJson
             | Function::FromJson
-            | Function::Case => nodes.iter().for_each(|node| collect(node, out)),
-            _ => {}
-        },
+            | Function::Case,
+            nodes,
+        ) => nodes.iter().for_each(|node| collect(node, out)),
         _ => {}
     }
 }

@@ -63,8 +63,8 @@ fn compile(text: &str) -> Result<Regex, regex::Error> {
 
 /// Rewrites RE2 syntax that the `regex` crate reads differently.
 ///
-/// That is: a `{` that begins no repetition, a `[` or a doubled `&`, `-` or `~` in a class, `\<` and
-/// `\>`, and `\Q…\E`.
+/// That is: a `{` that begins no repetition, a `[`, `&`, `~` or doubled `-` in a class, a `-` behind
+/// `\w` and its like there, `\<` and `\>`, and `\Q…\E`.
 pub fn translate(re2: &str) -> String {
     let chars: Vec<char> = re2.chars().collect();
     let mut out = String::with_capacity(re2.len() + 8);
@@ -139,7 +139,20 @@ fn class(chars: &[char], at: usize, out: &mut String) -> usize {
                 out.push(']');
                 return at + 1;
             }
-            '\\' => escape(chars, at, out),
+            '\\' => {
+                let next = escape(chars, at, out);
+                let is_class = matches!(
+                    chars.get(at + 1),
+                    Some('w' | 'W' | 'd' | 'D' | 's' | 'S' | 'p' | 'P')
+                );
+                // `[\w-.]`: no range begins with a class, so the `-` is itself.
+                if is_class && chars.get(next) == Some(&'-') {
+                    out.push_str(r"\-");
+                    next + 1
+                } else {
+                    next
+                }
+            }
             '[' if chars.get(at + 1) == Some(&':') => match posix_end(&chars[at..]) {
                 Some(length) => {
                     out.extend(&chars[at..at + length]);
@@ -215,6 +228,8 @@ mod tests {
             ("[[:a]", r"[\[:a]"),
             ("[]a]", r"[\]a]"),
             ("[a&&b]", r"[a\&\&b]"),
+            (r"[\w-.\d-]", r"[\w\-.\d\-]"),
+            (r"[a-z0-9-_]{,5}", r"[a-z0-9-_]\{,5}"),
             (r"\Qa.b{\E+", r"a\.b\{+"),
             (r"\<b\>", "<b>"),
             (r"\x{41}[\x{42}]", r"\x{41}[\x{42}]"),
