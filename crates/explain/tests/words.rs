@@ -97,7 +97,7 @@ fn job(run: u64, conclusion: Conclusion) -> Fact {
         job: "test".into(),
         conclusion,
         milliseconds: 6_200,
-        outputs: Default::default(),
+        outputs: std::collections::BTreeMap::new(),
         summary: String::new(),
     }
 }

@@ -173,6 +173,7 @@ impl Story {
             ("runs", "/runs".to_owned()),
             ("run-failed", "/runs/3".to_owned()),
             ("run-green", "/runs/1".to_owned()),
+            ("run-live", "/runs/5".to_owned()),
             ("job-skipped", "/runs/3/publish".to_owned()),
             ("deployments", "/deployments".to_owned()),
             ("deployment-moving", "/deployments/5".to_owned()),

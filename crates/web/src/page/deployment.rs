@@ -107,14 +107,21 @@ fn compare(frame: &Frame<'_>, deployment: &Deployment, split: &[Weight]) -> Mark
         }
     };
     let window = Window { from: deployment.at.as_millisecond(), to: end.as_millisecond() };
+    let verdict = deployment.verdicts.last().map(|verdict| &verdict.evidence);
     let column = |release: &ReleaseId| {
-        (
-            split
-                .iter()
-                .find(|weight| weight.release == *release)
-                .map_or(0, |weight| weight.basis_points),
-            frame.state.numbers.traffic(&Of::release(&deployment.service, release), window),
-        )
+        let share = split.iter().find(|weight| weight.release == *release);
+        let mut traffic =
+            frame.state.numbers.traffic(&Of::release(&deployment.service, release), window);
+        // The series are kept for a while, the numbers of the last verdict for ever.
+        if let Some(evidence) = verdict.filter(|_| traffic.requests < 0.5) {
+            let (requests, failed) = if *release == deployment.to {
+                (evidence.canary_requests, evidence.canary_failed)
+            } else {
+                (evidence.baseline_requests, evidence.baseline_failed)
+            };
+            (traffic.requests, traffic.errors) = (requests as f64, failed as f64);
+        }
+        (share.map_or(0, |weight| weight.basis_points), traffic)
     };
     let old = deployment.from.as_ref().map(|release| (release, column(release)));
     let new = (&deployment.to, column(&deployment.to));

@@ -116,6 +116,13 @@ if (pages.service) {
   await other.click("form[action='/do/restart'] button");
   await page.waitForFunction((id) => document.querySelector(".timeline li")?.id !== id, before, { timeout: 10_000 })
     .catch(() => fail("live", "a new event did not show by itself"));
+  if (pages["run-live"]) {
+    await page.goto(base + pages["run-live"], { waitUntil: "commit" });
+    await page.waitForSelector(".log .ln");
+    const lines = await page.locator(".log .ln").count();
+    await page.waitForFunction((count) => document.querySelectorAll(".log .ln").length > count + 1, lines, { timeout: 10_000 })
+      .catch(() => fail("live", "a running log did not grow by itself"));
+  }
   const answer = await context.request.post(`${base}/do/restart`, { form: { service: "web", _token: "forged" }, headers: { "sec-fetch-site": "same-origin" } });
   if (answer.status() !== 403) fail("forged form", `was answered with ${answer.status()}`);
   const elsewhere = await context.request.post(`${base}/do/restart`, { form: { service: "web" }, headers: { "sec-fetch-site": "cross-site" } });
