@@ -39,14 +39,15 @@ impl Layout {
     }
 
     /// Returns where a part of the text stands. The end is just behind its last character, so
-    /// that a part never reaches over a quote or a line break it does not include.
+    /// that a part never reaches over a quote, and before a line break, which has no width.
     pub fn span(&self, text: &str, part: std::ops::Range<usize>) -> Span {
         let start = self.position(text, part.start);
         let Some(last) = text.get(part.clone()).and_then(|part| part.chars().next_back()) else {
             return Span::new(start, start);
         };
         let end = self.position(text, part.end - last.len_utf8());
-        Span::new(start, Position::new(end.line, end.column + 1))
+        let width = u32::from(last != '\n');
+        Span::new(start, Position::new(end.line, end.column + width))
     }
 
     /// Finds the layout of a scalar by walking its text and its source in step.
