@@ -32,6 +32,8 @@ pub use model::{
 };
 pub use units::{parse_bytes, parse_duration, shell_words};
 
+use std::collections::HashSet;
+
 use crate::project::{Detection, suggested_compose};
 use crate::yaml::{self, Options};
 use crate::{Finding, Severity};
@@ -118,7 +120,7 @@ pub fn read(files: &[ComposeFile], environment: &Environment) -> (Option<Project
     });
     findings.dedup();
     // A value that is of the wrong type for its place is often found wrong again when it is typed.
-    let wrong: Vec<_> = findings
+    let wrong: HashSet<_> = findings
         .iter()
         .filter(|f| f.rule == "compose-type" || f.rule == "compose-variable")
         .map(|f| f.place.clone())

@@ -1,7 +1,10 @@
 //! What the fuzz targets found, each as small as it gets.
 
+use std::time::{Duration, Instant};
+
+use source::compose::{ComposeFile, Environment, read_env_file};
 use source::yaml::{LineIndex, Options, read};
-use source::{Position, Span};
+use source::{Position, Span, compose};
 
 #[test]
 fn a_text_that_ends_with_a_line_break_ends_on_its_line() {
@@ -12,4 +15,44 @@ fn a_text_that_ends_with_a_line_break_ends_on_its_line() {
     let span = scalar.span_of(0..scalar.text.len());
     assert_eq!(span, Span::new(Position::new(2, 3), Position::new(3, 4)));
     assert_eq!(&yaml[LineIndex::new(yaml).range(yaml, span)], "a &&\n  b");
+}
+
+#[test]
+fn a_line_of_an_env_file_stands_where_a_lone_carriage_return_puts_it() {
+    let text = "A=1\n\r\rB C\n";
+    let mut findings = Vec::new();
+    let _ = read_env_file(".env", text, &Environment::default(), &mut findings);
+    let span = findings[0].place.span.expect("a line");
+    assert_eq!(span, Span::new(Position::new(2, 1), Position::new(4, 4)));
+}
+
+#[test]
+fn variables_made_of_variables_cannot_fill_the_memory() {
+    let mut text = "A0=0123456789\n".to_owned();
+    for line in 1..40 {
+        text.push_str(&format!("A{line}=$A{0}$A{0}$A{0}\n", line - 1));
+    }
+    let mut findings = Vec::new();
+    let values = read_env_file(".env", &text, &Environment::default(), &mut findings);
+    assert!(values.values().flatten().map(String::len).sum::<usize>() < 8 << 20);
+    assert!(
+        findings[0].message.starts_with("the variables of the file fill in more"),
+        "{findings:?}"
+    );
+
+    let long = Environment::new([("A", "x".repeat(1 << 20))]);
+    let yaml =
+        format!("name: a\nservices: {{a: {{image: x, command: [{}]}}}}\n", "$A, ".repeat(999));
+    let (_, findings) = compose::read(&[ComposeFile::new("compose.yaml", yaml)], &long);
+    assert!(findings.iter().any(|finding| finding.rule == "compose-variable"));
+}
+
+#[test]
+fn a_quote_that_is_never_closed_does_not_cost_its_square() {
+    let text = format!("A=\"{}", "line\n".repeat(200_000));
+    let started = Instant::now();
+    let mut findings = Vec::new();
+    let values = read_env_file(".env", &text, &Environment::default(), &mut findings);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!((values.len(), findings[0].message.as_str()), (0, "the quote is never closed"));
 }

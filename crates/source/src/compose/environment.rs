@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
-use super::{ComposeFile, interpolate};
-use crate::yaml::Node;
-use crate::{Finding, Place, Position, Span};
+use super::ComposeFile;
+use super::interpolate::{Room, fill};
+use crate::yaml::{LineIndex, Node};
+use crate::{Finding, Place, Span};
 
 /// The variables a project is read with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,12 +74,21 @@ pub fn read_env_file(
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut values: IndexMap<String, Option<String>> = IndexMap::new();
     let mut known = environment.clone();
-    let mut lines = text.lines().zip(1u32..);
-    while let Some((line, number)) = lines.next() {
+    let mut room = Room::default();
+    let index = LineIndex::new(text);
+    let mut next = 0;
+    let mut lines = text.split_inclusive('\n').map(|line| {
+        let start = next;
+        next += line.len();
+        (
+            line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line)),
+            start,
+        )
+    });
+    while let Some((line, start)) = lines.next() {
         let place = |line: &str| {
-            let start = Position::new(number, 1);
-            let end = Position::new(number, line.chars().count() as u32 + 1);
-            Place::at(path, Span::new(start, end))
+            let end = index.position(text, start + line.len());
+            Place::at(path, Span::new(index.position(text, start), end))
         };
         let trimmed = line.trim();
         if trimmed.is_empty() || trimmed.starts_with('#') {
@@ -106,12 +116,14 @@ pub fn read_env_file(
         let value = match rest.chars().next() {
             Some(quote @ ('"' | '\'')) => {
                 let mut body = rest[1..].to_owned();
-                let mut closed = closing_quote(&body, quote);
+                let mut escaped = false;
+                let mut closed = closing_quote(&body, 0, quote, &mut escaped);
                 while closed.is_none() {
                     let Some((more, _)) = lines.next() else { break };
+                    let from = body.len();
                     body.push('\n');
                     body.push_str(more);
-                    closed = closing_quote(&body, quote);
+                    closed = closing_quote(&body, from, quote, &mut escaped);
                 }
                 let Some(end) = closed else {
                     findings.push(
@@ -121,13 +133,13 @@ pub fn read_env_file(
                     continue;
                 };
                 body.truncate(end);
-                if quote == '\'' { Ok(body) } else { interpolate::fill(&unescape(&body), &known) }
+                if quote == '\'' { Ok(body) } else { fill(&unescape(&body), &known, &mut room) }
             }
             _ => {
                 let comment = rest.find(" #").or_else(|| rest.find("\t#"));
                 let bare = comment.map_or(rest, |at| &rest[..at]).trim_end();
                 let bare = if bare.starts_with('#') { "" } else { bare };
-                interpolate::fill(bare, &known)
+                fill(bare, &known, &mut room)
             }
         };
         match value {
@@ -144,13 +156,13 @@ pub fn read_env_file(
     values
 }
 
-fn closing_quote(body: &str, quote: char) -> Option<usize> {
-    let mut escaped = false;
-    for (at, character) in body.char_indices() {
+/// Looks for the closing quote from a byte on; `escaped` tells one look what the last one left.
+fn closing_quote(body: &str, from: usize, quote: char, escaped: &mut bool) -> Option<usize> {
+    for (at, character) in body[from..].char_indices() {
         match character {
-            _ if escaped => escaped = false,
-            '\\' if quote == '"' => escaped = true,
-            _ if character == quote => return Some(at),
+            _ if *escaped => *escaped = false,
+            '\\' if quote == '"' => *escaped = true,
+            _ if character == quote => return Some(from + at),
             _ => {}
         }
     }
@@ -195,7 +207,8 @@ pub(super) fn project_name(
     let name = match written {
         Some((file, node)) => {
             let text = node.as_str().unwrap_or_default();
-            let name = interpolate::fill(text, environment).unwrap_or_else(|_| text.to_owned());
+            let name =
+                fill(text, environment, &mut Room::default()).unwrap_or_else(|_| text.to_owned());
             if !is_project_name(&name) && node.as_scalar().is_some() {
                 let near = project_name_of(&name);
                 findings.push(

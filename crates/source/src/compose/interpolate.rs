@@ -7,20 +7,34 @@ use crate::{Finding, Place};
 /// How deep defaults may lie in defaults.
 const MAX_DEPTH: usize = 32;
 
+/// How many bytes filling in may still give. Variables made of variables double with every line,
+/// so a small file could ask for more than any memory holds.
+pub(super) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(MOST_BYTES)
+    }
+}
+
+/// The most bytes that the texts of one file may become.
+const MOST_BYTES: usize = 4 << 20;
+
 /// Returns the text with its variables filled in; `None` when there was nothing to fill in.
 pub(super) fn interpolate(
     path: &str,
     scalar: &Scalar,
     environment: &Environment,
+    room: &mut Room,
     findings: &mut Vec<Finding>,
 ) -> Option<String> {
     if !scalar.text.contains('$') {
         return None;
     }
     let mut unset = Vec::new();
-    let mut template = Template { text: &scalar.text, environment, unset: &mut unset };
+    let mut template = Template { text: &scalar.text, environment, room, unset: &mut unset };
     let place = |range| Place::at(path, scalar.layout.span(&scalar.text, range));
-    let filled = template.fill(0, scalar.text.len(), 0).unwrap_or_else(|problem| {
+    let filled = template.whole().unwrap_or_else(|problem| {
         findings.push(problem.finding(place));
         scalar.text.clone()
     });
@@ -38,16 +52,21 @@ pub(super) fn interpolate(
 }
 
 /// Fills in a text that stands in no YAML file.
-pub(super) fn fill(text: &str, environment: &Environment) -> Result<String, String> {
+pub(super) fn fill(
+    text: &str,
+    environment: &Environment,
+    room: &mut Room,
+) -> Result<String, String> {
     let mut unset = Vec::new();
-    let mut template = Template { text, environment, unset: &mut unset };
-    template.fill(0, text.len(), 0).map_err(|problem| problem.message)
+    let mut template = Template { text, environment, room, unset: &mut unset };
+    template.whole().map_err(|problem| problem.message)
 }
 
 /// A text being filled in. Positions are bytes of it.
 struct Template<'a> {
     text: &'a str,
     environment: &'a Environment,
+    room: &'a mut Room,
     unset: &'a mut Vec<(String, std::ops::Range<usize>)>,
 }
 
@@ -69,11 +88,18 @@ impl Problem {
 }
 
 impl Template<'_> {
+    fn whole(&mut self) -> Result<String, Problem> {
+        let filled = self.fill(0, self.text.len(), 0)?;
+        self.room.0 -= filled.len();
+        Ok(filled)
+    }
+
     fn fill(&mut self, from: usize, to: usize, depth: usize) -> Result<String, Problem> {
         let mut filled = String::new();
         let mut at = from;
         while let Some(found) = self.text[at..to].find('$') {
             let dollar = at + found;
+            self.check_room(filled.len() + found)?;
             filled.push_str(&self.text[at..dollar]);
             let rest = &self.text[dollar + 1..to];
             if rest.starts_with('$') {
@@ -96,8 +122,20 @@ impl Template<'_> {
                 filled.push_str(&self.value_or_empty(dollar + 1..at, dollar..at));
             }
         }
+        self.check_room(filled.len() + to - at)?;
         filled.push_str(&self.text[at..to]);
         Ok(filled)
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), Problem> {
+        if bytes <= self.room.0 {
+            return Ok(());
+        }
+        Err(Problem {
+            message: format!("the variables of the file fill in more than {MOST_BYTES} bytes"),
+            part: 0..self.text.len(),
+            help: Some("let no variable repeat another that repeats another".into()),
+        })
     }
 
     /// Finds the `}` that belongs to the `{` at `open`.

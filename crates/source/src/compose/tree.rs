@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Environment;
-use super::interpolate::interpolate;
+use super::interpolate::{Room, interpolate};
 use crate::yaml::core_schema::{self, Typed};
 use crate::yaml::{Node, Style, Value};
 use crate::{Finding, Place, Span};
@@ -77,13 +77,14 @@ impl Item {
         findings: &mut Vec<Finding>,
     ) -> Self {
         let path: Arc<str> = path.into();
-        Self::take(&path, node, environment, findings)
+        Self::take(&path, node, environment, &mut Room::default(), findings)
     }
 
     fn take(
         path: &Arc<str>,
         node: &Node,
         environment: &Environment,
+        room: &mut Room,
         findings: &mut Vec<Finding>,
     ) -> Self {
         let at = At { path: path.clone(), span: Some(node.span) };
@@ -94,7 +95,10 @@ impl Item {
         };
         let content = match &node.value {
             Value::Sequence(items) => Content::List(
-                items.iter().map(|item| Self::take(path, item, environment, findings)).collect(),
+                items
+                    .iter()
+                    .map(|item| Self::take(path, item, environment, room, findings))
+                    .collect(),
             ),
             Value::Mapping(entries) => Content::Map(
                 entries
@@ -103,12 +107,12 @@ impl Item {
                         key: key.as_str().unwrap_or_default().to_owned(),
                         key_at: At { path: path.clone(), span: Some(key.span) },
                         key_is_text: is_text_key(key),
-                        value: Self::take(path, value, environment, findings),
+                        value: Self::take(path, value, environment, room, findings),
                     })
                     .collect(),
             ),
             Value::Scalar(scalar) => {
-                let filled = interpolate(path, scalar, environment, findings);
+                let filled = interpolate(path, scalar, environment, room, findings);
                 match filled {
                     Some(text) => Content::Text(text),
                     None if mark != Mark::None && scalar.style == Style::Plain => {
