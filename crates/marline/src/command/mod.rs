@@ -1,0 +1,15 @@
+//! One file per command.
+
+pub mod check;
+pub mod config;
+pub mod eval;
+pub mod glance;
+pub mod logs;
+pub mod release;
+pub mod run;
+pub mod secret;
+pub mod status;
+pub mod timeline;
+pub mod up;
+pub mod why;
+pub mod wish;

@@ -1,0 +1,476 @@
+//! `marline run`: workflows run here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use explain::words;
+use indexmap::IndexMap;
+use journal::{Actor, Conclusion, Fact, JobKey, RunId};
+use pipeline::execute::Groups;
+use pipeline::log::{Kind, Line};
+use pipeline::plan::Plan;
+use tokio::sync::watch;
+
+use crate::cli::{Global, RunArgs};
+use crate::conductor::secret_values;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::project::{Here, git_failure};
+use crate::runs::{Audience, Given, Order, Runner, Started, Subject};
+
+/// How many of the last lines of a failed step are repeated at the end.
+const LAST_LINES: usize = 12;
+
+/// Runs workflows, or shows what would run.
+pub async fn run(args: &RunArgs, global: &Global) -> Outcome {
+    let here = Here::find(global)?;
+    let head = here.repository.head().map_err(git_failure)?;
+    let before =
+        here.repository.commit(&head.commit).map_err(git_failure)?.parents.first().cloned();
+    let subject = Subject {
+        repository: here.repository.clone(),
+        dirty: !args.committed && here.repository.is_dirty().map_err(git_failure)?,
+        commit: head.commit,
+        branch: head.branch,
+        before,
+    };
+    // Opening the vault makes it, and asking for a plan must not write.
+    let vault = here.state.vault().exists().then(|| guard::vault::Vault::open(&here.state.vault()));
+    let given = Given {
+        event: args.event.clone(),
+        inputs: pairs(&args.inputs, "--input")?,
+        vars: pairs(&args.vars, "--var")?,
+        matrix: combinations(&args.matrix)?,
+        secrets: match vault {
+            Some(vault) => vault?.list()?.into_iter().map(|entry| entry.name).collect(),
+            None => BTreeSet::new(),
+        },
+    };
+    let mut started = subject.plan(&given)?;
+    let wanted = Wanted::of(args.what.as_deref(), &mut started)?;
+    let text = |path: &str| here.text(path);
+    if !started.findings.is_empty() && !here.json {
+        eprint!("{}", source::render::text(&started.findings, here.look(), &text));
+    }
+    if args.plan {
+        show_plan(&here, &started, &wanted);
+        return Ok(if started.is_refused() { Exit::Failed } else { Exit::Done });
+    }
+    if started.is_refused() {
+        if here.json {
+            println!("{}", source::render::json(&started.findings));
+        }
+        let summary = source::render::summary(&started.findings);
+        return Err(Failure::new(Exit::Failed, format!("nothing was started: {summary}")));
+    }
+    if started.plans.is_empty() {
+        return Err(nothing_starts(&started, &args.event));
+    }
+    go(&here, args, subject, started, wanted).await
+}
+
+async fn go(
+    here: &Here,
+    args: &RunArgs,
+    subject: Subject,
+    started: Started,
+    wanted: Wanted,
+) -> Outcome {
+    let journal = here.journal()?;
+    let (stop, cancel) = watch::channel(false);
+    let interrupted = tokio::spawn(async move {
+        let _ = tokio::signal::ctrl_c().await;
+        eprintln!("\nstopping; what must still run does. Press Ctrl-C again to end at once.");
+        stop.send_replace(true);
+        let _ = tokio::signal::ctrl_c().await;
+        Exit::Interrupted
+    });
+    let screen = Arc::new(Screen::new(here, args.verbose));
+    let groups = Groups::default();
+    let mut tasks = tokio::task::JoinSet::new();
+    for plan in started.plans {
+        let runner = Runner {
+            journal: journal.clone(),
+            state: here.state.clone(),
+            actor: Actor::Person(account()),
+            secrets: secret_values(&here.state.vault(), &plan),
+            groups: groups.clone(),
+            audience: Some(Arc::clone(&screen) as Arc<dyn Audience>),
+        };
+        let number = journal.take_run()?;
+        let order = Order {
+            subject: subject.clone(),
+            plan,
+            cause: None,
+            again: None,
+            only: wanted.job.clone().map(|job| BTreeSet::from([job])),
+            cancel: cancel.clone(),
+        };
+        tasks.spawn(async move { runner.run(order, number).await });
+    }
+    let mut conclusions = Vec::new();
+    let ended = async {
+        while let Some(ended) = tasks.join_next().await {
+            conclusions.push(ended.context("run a workflow")??);
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = ended => ended?,
+        exit = interrupted => return Ok(exit.unwrap_or(Exit::Interrupted)),
+    }
+    screen.end();
+    let has = |end: Conclusion| conclusions.contains(&end);
+    Ok(match () {
+        () if has(Conclusion::Failure) => Exit::Failed,
+        () if has(Conclusion::Cancelled) => Exit::Cancelled,
+        () => Exit::Done,
+    })
+}
+
+/// What of the started workflows is wanted.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Only this job and what it needs.
+    job: Option<String>,
+}
+
+impl Wanted {
+    /// Keeps what was asked for: a workflow by file or name, or the workflows with a job.
+    fn of(what: Option<&str>, started: &mut Started) -> Result<Self, Failure> {
+        let Some(what) = what else { return Ok(Self::default()) };
+        let is_it = |path: &str| {
+            let file = path.rsplit('/').next().unwrap_or(path);
+            let stem = file.trim_end_matches(".yml").trim_end_matches(".yaml");
+            path == what || file == what || stem == what
+        };
+        let is_named = |plan: &Plan| is_it(&plan.workflow.path) || plan.name == what;
+        let has_job = |plan: &Plan| plan.jobs.iter().any(|job| job.id == what);
+        let is_workflow = started.plans.iter().any(is_named)
+            || started.not_triggered.iter().any(|other| is_it(&other.workflow))
+            || started.findings.iter().any(|finding| is_it(&finding.place.path));
+        if is_workflow {
+            started.plans.retain(is_named);
+            started.not_triggered.retain(|other| is_it(&other.workflow));
+            started.findings.retain(|finding| is_it(&finding.place.path));
+            return Ok(Self::default());
+        }
+        if started.plans.iter().any(has_job) {
+            started.plans.retain(has_job);
+            started.not_triggered.clear();
+            return Ok(Self { job: Some(what.to_owned()) });
+        }
+        let names: Vec<String> = started
+            .plans
+            .iter()
+            .flat_map(|plan| {
+                let jobs = plan.jobs.iter().map(|job| job.id.clone());
+                std::iter::once(plan.name.clone()).chain(jobs)
+            })
+            .collect();
+        let failure =
+            Failure::new(Exit::NotFound, format!("no workflow or job is called `{what}`"));
+        Err(match names.is_empty() {
+            true => failure,
+            false => failure.help(format!("there are {}", words::list(&names))),
+        })
+    }
+}
+
+fn nothing_starts(started: &Started, event: &str) -> Failure {
+    if started.not_triggered.is_empty() {
+        return Failure::new(Exit::NotFound, "there are no workflows in .github/workflows")
+            .help("`marline` says what it would run here; save a workflow to run it");
+    }
+    let reasons: Vec<String> = started
+        .not_triggered
+        .iter()
+        .map(|other| format!("{}: {}", other.workflow, other.reason))
+        .collect();
+    Failure::new(Exit::NotFound, format!("no workflow starts for `{event}`"))
+        .help(format!("{}; choose another event with -e", reasons.join("; ")))
+}
+
+/// Reads `NAME=VALUE` words.
+fn pairs(words: &[String], option: &str) -> Result<BTreeMap<String, String>, Failure> {
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err(Failure::new(Exit::Usage, format!("`{option} {word}` has no `name=value`"))
+                .help(format!("write it as {option} name=value"))),
+        })
+        .collect()
+}
+
+/// Reads `KEY:VALUE` words; several values of one key are all kept.
+fn combinations(words: &[String]) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
+    let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for word in words {
+        let Some((key, value)) = word.split_once([':', '=']) else {
+            return Err(Failure::new(Exit::Usage, format!("`--matrix {word}` has no `key:value`"))
+                .help("write it as --matrix os:linux"));
+        };
+        kept.entry(key.to_owned()).or_default().insert(value.to_owned());
+    }
+    Ok(kept)
+}
+
+/// Returns the name of the account this runs as.
+pub fn account() -> String {
+    nix::unistd::User::from_uid(nix::unistd::getuid())
+        .ok()
+        .flatten()
+        .map_or_else(|| "somebody".to_owned(), |user| user.name)
+}
+
+fn show_plan(here: &Here, started: &Started, wanted: &Wanted) {
+    if here.json {
+        let workflows: Vec<_> = started
+            .plans
+            .iter()
+            .map(|plan| {
+                let jobs: Vec<_> = plan
+                    .jobs
+                    .iter()
+                    .map(|job| {
+                        let instances = job.instances.iter().flatten();
+                        let keys: Vec<_> = instances.map(|one| one.key.as_str()).collect();
+                        let needs: Vec<_> =
+                            job.needs.iter().map(|need| plan.jobs[*need].id.as_str()).collect();
+                        serde_json::json!({ "id": job.id, "jobs": keys, "needs": needs })
+                    })
+                    .collect();
+                serde_json::json!({ "workflow": plan.workflow.path, "name": plan.name, "jobs": jobs })
+            })
+            .collect();
+        let value = serde_json::json!({
+            "workflows": workflows,
+            "not_triggered": started.not_triggered,
+            "findings": started.findings,
+        });
+        println!("{value}");
+        return;
+    }
+    for plan in &started.plans {
+        println!("{} ({})", plan.name, plan.workflow.path);
+        for job in &plan.jobs {
+            if wanted.job.as_ref().is_some_and(|wanted| *wanted != job.id) {
+                continue;
+            }
+            let needs: Vec<&str> =
+                job.needs.iter().map(|need| plan.jobs[*need].id.as_str()).collect();
+            let after = if needs.is_empty() {
+                String::new()
+            } else {
+                format!("  after {}", words::list(&needs))
+            };
+            match &job.instances {
+                Some(instances) => {
+                    for instance in instances {
+                        println!("  {}{after}", instance.key);
+                    }
+                }
+                None => {
+                    println!("  {} (its matrix is known when what it needs has run){after}", job.id)
+                }
+            }
+        }
+    }
+    for other in &started.not_triggered {
+        println!("– {}: {}", other.workflow, other.reason);
+    }
+}
+
+/// Shows one line per job as it goes, and what failed at the end.
+struct Screen {
+    verbose: bool,
+    json: bool,
+    colour: bool,
+    live: Option<indicatif::MultiProgress>,
+    inner: Mutex<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    begun: Option<Instant>,
+    bars: IndexMap<JobKey, indicatif::ProgressBar>,
+    failures: Vec<Failed>,
+    ended: Vec<(JobKey, Conclusion)>,
+    runs: Vec<RunId>,
+}
+
+/// A step that failed, for the end.
+struct Failed {
+    run: RunId,
+    job: JobKey,
+    name: String,
+    message: String,
+    place: Option<source::Place>,
+    last_lines: Vec<String>,
+}
+
+impl Screen {
+    fn new(here: &Here, verbose: bool) -> Self {
+        let is_live = std::io::stderr().is_terminal() && !here.json && !verbose;
+        Self {
+            verbose,
+            json: here.json,
+            colour: here.colour,
+            live: is_live.then(indicatif::MultiProgress::new),
+            inner: Mutex::new(Shown { begun: Some(Instant::now()), ..Shown::default() }),
+        }
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// Prints a line above what is live.
+    fn line(&self, text: &str) {
+        match &self.live {
+            Some(live) => {
+                let _ = live.println(text);
+            }
+            None => println!("{text}"),
+        }
+    }
+
+    fn job_line(&self, job: &JobKey, conclusion: Conclusion, rest: &str) -> String {
+        let (sign, code) = match conclusion {
+            Conclusion::Success => ("✓", "32"),
+            Conclusion::Failure => ("✗", "31"),
+            Conclusion::AllowedFailure => ("!", "33"),
+            Conclusion::Cancelled | Conclusion::Interrupted => ("–", "33"),
+            Conclusion::Skipped => ("↷", "2"),
+        };
+        format!("  {} {job:<24} {rest}", self.paint(code, sign))
+    }
+
+    /// Repeats what failed, with its cause, and sums up.
+    fn end(&self) {
+        let shown = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.json {
+            return;
+        }
+        let mut out = std::io::stdout().lock();
+        for failed in &shown.failures {
+            let place = failed.place.as_ref().map(|place| format!(", {place}")).unwrap_or_default();
+            let _ = writeln!(out, "\n  {} failed at step “{}”{place}", failed.job, failed.name);
+            for line in &failed.last_lines {
+                let _ = writeln!(out, "    {line}");
+            }
+            let _ = writeln!(out, "  {}", self.paint("31", &failed.message));
+            let _ = writeln!(
+                out,
+                "  Next     marline why run {}   ·   marline logs {}",
+                failed.run, failed.run
+            );
+        }
+        let count = |wanted: fn(Conclusion) -> bool| {
+            shown.ended.iter().filter(|(_, conclusion)| wanted(*conclusion)).count()
+        };
+        let parts = [
+            (count(|end| end == Conclusion::Failure), "failed"),
+            (count(|end| end == Conclusion::AllowedFailure), "failed and allowed to"),
+            (count(|end| end == Conclusion::Success), "passed"),
+            (count(|end| end == Conclusion::Skipped), "skipped"),
+            (count(|end| end == Conclusion::Cancelled), "cancelled"),
+        ];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        let took = shown.begun.map_or(0, |begun| begun.elapsed().as_millis() as u64);
+        let runs: Vec<String> = shown.runs.iter().map(|run| format!("run {run}")).collect();
+        let _ = writeln!(
+            out,
+            "\n  {} in {} ({})",
+            parts.join(", "),
+            words::duration(took),
+            words::list(&runs)
+        );
+    }
+}
+
+impl Audience for Screen {
+    fn fact(&self, fact: &Fact) {
+        if self.json {
+            let value = serde_json::json!({ "fact": fact });
+            println!("{value}");
+            return;
+        }
+        let mut shown = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        match fact {
+            Fact::RunStarted { run, name, workflow, dirty, .. } => {
+                shown.runs.push(*run);
+                let with = if *dirty { ", with uncommitted changes" } else { "" };
+                self.line(&format!("{name} ({workflow}), run {run}{with}"));
+            }
+            Fact::JobStarted { job, protection, .. } => {
+                if let Some(live) = &self.live {
+                    let bar = live.add(indicatif::ProgressBar::new_spinner());
+                    bar.set_message(format!("{job}"));
+                    bar.enable_steady_tick(std::time::Duration::from_millis(120));
+                    shown.bars.insert(job.clone(), bar);
+                }
+                if self.verbose && !protection.is_empty() {
+                    self.line(&format!("  {job}: {protection}"));
+                }
+            }
+            Fact::StepStarted { job, name, .. } => {
+                if let Some(bar) = shown.bars.get(job) {
+                    bar.set_message(format!("{job:<24} {name}"));
+                }
+                if self.verbose {
+                    self.line(&format!("  {job}: {}", self.paint("1", name)));
+                }
+            }
+            Fact::StepFinished { run, job, name, conclusion, failure: Some(failure), .. }
+                if *conclusion != Conclusion::AllowedFailure =>
+            {
+                let from = failure.last_lines.len().saturating_sub(LAST_LINES);
+                shown.failures.push(Failed {
+                    run: *run,
+                    job: job.clone(),
+                    name: name.clone(),
+                    message: failure.message.clone(),
+                    place: failure.place.clone(),
+                    last_lines: failure.last_lines[from..].to_vec(),
+                });
+            }
+            Fact::JobSkipped { job, reason, .. } => {
+                shown.ended.push((job.clone(), Conclusion::Skipped));
+                self.line(&self.job_line(job, Conclusion::Skipped, &format!("skipped: {reason}")));
+            }
+            Fact::JobFinished { job, conclusion, milliseconds, .. } => {
+                if let Some(bar) = shown.bars.shift_remove(job) {
+                    bar.finish_and_clear();
+                }
+                shown.ended.push((job.clone(), *conclusion));
+                let rest = words::duration(*milliseconds);
+                self.line(&self.job_line(job, *conclusion, &rest));
+            }
+            _ => {}
+        }
+    }
+
+    fn lines(&self, job: &JobKey, lines: &[Line]) {
+        if !self.verbose || self.json {
+            return;
+        }
+        for line in lines {
+            let code = match line.kind {
+                Kind::Error => "31",
+                Kind::Warning => "33",
+                Kind::Command | Kind::Group => "36",
+                Kind::EndGroup | Kind::Debug => "2",
+                Kind::Output | Kind::Notice => "0",
+            };
+            self.line(&format!("  {job} │ {}", self.paint(code, &line.text)));
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! How the services of a release run: its Compose file, read from its own files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use deploy::ReleaseStore;
+use deploy::deployment::{Deployment, Peer};
+use deploy::plan::{Given, ServicePlan, plan};
+use deploy::proxy::Route;
+use indexmap::IndexMap;
+use journal::{ReleaseId, ServiceName};
+use source::Finding;
+use source::compose::{ComposeFile, Environment, HealthTest, Project, Restart, Service};
+use source::git::Repository;
+use source::project::{self, Detection};
+use watch::check::Schedule;
+use watch::restart::RestartPolicy;
+
+use super::lock;
+use crate::state::State;
+use crate::tree::Written;
+
+/// How long a service without a port and without a health check must run to count as ready.
+const ALIVE_FOR: Duration = Duration::from_secs(1);
+
+/// One service of one release, and everything that is known about how it runs.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    /// The plan.
+    pub plan: ServicePlan,
+    /// Where the proxy listens for it.
+    pub listeners: Vec<SocketAddr>,
+    /// Host names it answers to; empty is any.
+    hosts: Vec<String>,
+    /// Path prefixes it answers to; empty is any.
+    paths: Vec<String>,
+    /// How its health is asked.
+    pub asked: Asked,
+    /// The path of an HTTP probe.
+    pub path: String,
+    /// The command of a command probe.
+    pub test: Vec<String>,
+    /// When it is asked.
+    pub schedule: Schedule,
+    /// When its instances start again.
+    pub restart: RestartPolicy,
+    /// How long requests may take when an instance is taken out.
+    pub drain: Duration,
+}
+
+/// How health is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// By a probe.
+    Probe {
+        /// Its name among [`watch::probe::PROBES`].
+        name: &'static str,
+    },
+    /// Not at all: running for a while is being well.
+    Alive {
+        /// For how long.
+        after: Duration,
+    },
+}
+
+/// The services of a release in the order they start, and what is wrong with them.
+#[derive(Debug, Default)]
+pub struct Specifications {
+    /// The services that can run.
+    pub services: IndexMap<ServiceName, Arc<Spec>>,
+    /// What is wrong, or not honoured.
+    pub findings: Vec<Finding>,
+    /// The model that it comes from.
+    pub project: Option<Project>,
+    /// Whether there was no Compose file and detection stood in.
+    pub is_detected: bool,
+    /// The Compose files, for the places of findings.
+    pub files: Vec<Written>,
+}
+
+/// Specifications by release.
+pub struct Specs {
+    repository: Repository,
+    releases: Arc<ReleaseStore>,
+    volumes: PathBuf,
+    vault: PathBuf,
+    profiles: Vec<String>,
+    known: Mutex<HashMap<ReleaseId, Arc<Specifications>>>,
+}
+
+impl Specs {
+    /// Returns specifications of the releases in a store.
+    pub fn new(
+        repository: Repository,
+        releases: Arc<ReleaseStore>,
+        state: &State,
+        profiles: Vec<String>,
+    ) -> Self {
+        Self {
+            repository,
+            releases,
+            volumes: state.root().join("volumes"),
+            vault: state.vault(),
+            profiles,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Returns how a service of a release runs.
+    pub fn get(&self, release: &ReleaseId, service: &ServiceName) -> Option<Arc<Spec>> {
+        self.of(release).services.get(service).cloned()
+    }
+
+    /// Returns how the services of a release run, in the order they start.
+    pub fn of(&self, release: &ReleaseId) -> Arc<Specifications> {
+        if let Some(known) = lock(&self.known).get(release) {
+            return Arc::clone(known);
+        }
+        let files = self.releases.files(release);
+        let read = |path: &str| std::fs::read_to_string(files.join(path)).ok();
+        let names = source::compose::FILE_NAMES;
+        let names = names.iter().flat_map(|(base, over)| [*base, *over]);
+        let written: Vec<Written> = names
+            .filter_map(|name| Some(Written { path: name.to_owned(), text: read(name)? }))
+            .collect();
+        let there = |name: &str| written.iter().any(|file| file.path == name);
+        let chosen = source::compose::default_files(there);
+        let written = written.iter().filter(|file| chosen.contains(&file.path.as_str())).cloned();
+        let detection = || match project::Directory::walk(&files) {
+            Ok(listing) => project::detect(&listing),
+            Err(_) => Detection::default(),
+        };
+        let name =
+            self.repository.root().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let read_all =
+            Arc::new(specify(&name, written.collect(), detection, &read, &self.profiles));
+        lock(&self.known).insert(release.clone(), Arc::clone(&read_all));
+        read_all
+    }
+
+    /// Returns what the engine is told to run.
+    pub fn deployment(&self, release: &ReleaseId, service: &ServiceName) -> Option<Deployment> {
+        let all = self.of(release);
+        let spec = all.services.get(service)?;
+        let peers = all.services.iter().filter(|(name, _)| *name != service);
+        let peers = peers.filter_map(|(name, spec)| {
+            let address = spec.listeners.first()?;
+            Some((name.clone(), Peer { host: address.ip().to_string(), port: address.port() }))
+        });
+        let vault = guard::vault::Vault::open(&self.vault).ok();
+        Some(spec.plan.deployment(
+            release.clone(),
+            self.releases.files(release),
+            self.repository.root(),
+            &self.volumes,
+            peers.collect(),
+            |name| Some(vault.as_ref()?.get(name).ok()??.expose().as_bytes().to_vec()),
+        ))
+    }
+}
+
+impl Spec {
+    /// Returns the routes that lead to it.
+    pub fn routes(&self, service: &ServiceName) -> Vec<Route> {
+        let hosts: Vec<Option<String>> = match &self.hosts[..] {
+            [] => vec![None],
+            hosts => hosts.iter().cloned().map(Some).collect(),
+        };
+        let paths = if self.paths.is_empty() { vec!["/".to_owned()] } else { self.paths.clone() };
+        let service = service.clone();
+        hosts
+            .into_iter()
+            .flat_map(|host| {
+                let service = service.clone();
+                paths.iter().map(move |path| Route {
+                    host: host.clone(),
+                    path: path.clone(),
+                    service: service.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// Reads Compose files, or what detection found, into specifications. Pure.
+pub fn specify(
+    name: &str,
+    written: Vec<Written>,
+    detection: impl FnOnce() -> Detection,
+    read: &dyn Fn(&str) -> Option<String>,
+    profiles: &[String],
+) -> Specifications {
+    let mut findings = Vec::new();
+    let mut environment = Environment::of_process().in_directory(name);
+    if let Some(text) = read(".env") {
+        environment = environment.with_env_file(".env", &text, &mut findings);
+    }
+    let mut commands: BTreeMap<String, String> = BTreeMap::new();
+    let mut files = written;
+    let mut is_detected = false;
+    let found = if files.is_empty() {
+        let detection = detection();
+        commands.extend(detection.procfile.iter().cloned());
+        is_detected = true;
+        source::compose::from_detection(&detection, &environment).map(|(project, file)| {
+            files = vec![Written { path: file.path, text: file.text }];
+            project
+        })
+    } else {
+        if let Some(text) = read("Procfile") {
+            let listing = project::Files::new([("Procfile", text)]);
+            commands.extend(project::detect(&listing).procfile);
+        }
+        let given: Vec<ComposeFile> = files
+            .iter()
+            .map(|file| ComposeFile::new(file.path.clone(), file.text.clone()))
+            .collect();
+        let (project, wrong) = source::compose::read(&given, &environment);
+        findings.extend(wrong);
+        project
+    };
+    let Some(project) = found else {
+        return Specifications { findings, files, is_detected, ..Specifications::default() };
+    };
+    let selected = match project.select(profiles, &[] as &[&str]) {
+        Ok(selected) => selected,
+        Err(error) => {
+            let path = files.first().map_or("compose.yaml", |file| file.path.as_str());
+            let place = source::Place::file(path);
+            findings.push(Finding::error("compose-select", error.to_string(), place));
+            vec![]
+        }
+    };
+    let given = Given { environment: &environment, read, commands: &commands };
+    let (plans, wrong) = plan(&project, &selected, &given);
+    findings.extend(wrong);
+    let services = plans.into_iter().filter_map(|plan| {
+        let service = project.services.get(plan.service.as_str())?;
+        Some((plan.service.clone(), Arc::new(spec(plan, service))))
+    });
+    let services = services.collect();
+    Specifications { services, findings, project: Some(project), is_detected, files }
+}
+
+fn spec(plan: ServicePlan, service: &Service) -> Spec {
+    let listeners = plan
+        .published
+        .iter()
+        .filter(|published| published.protocol != "udp")
+        .filter_map(|published| {
+            let ip = match published.address.as_deref() {
+                None => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                Some(address) => address.parse().ok()?,
+            };
+            Some(SocketAddr::new(ip, published.port?))
+        })
+        .collect::<Vec<_>>();
+    let check = service.healthcheck.as_ref().map(|check| &check.value);
+    let usual = Schedule::default();
+    let schedule = Schedule {
+        interval: check.and_then(|c| c.interval).unwrap_or(usual.interval),
+        timeout: check.and_then(|c| c.timeout).unwrap_or(usual.timeout),
+        retries: check.and_then(|c| c.retries).unwrap_or(usual.retries),
+        start_period: check.and_then(|c| c.start_period).unwrap_or(usual.start_period),
+        start_interval: check
+            .and_then(|c| c.start_interval.or(c.interval))
+            .unwrap_or(usual.start_interval)
+            .min(usual.interval),
+    };
+    let http = service.marline.http.as_ref().map(|path| path.value.clone());
+    let test = check.filter(|check| !check.disable).and_then(|check| check.test.as_ref());
+    let (asked, test) = match (&http, test) {
+        (Some(_), _) => (Asked::Probe { name: "http" }, vec![]),
+        (None, Some(HealthTest::Exec(words))) => (Asked::Probe { name: "command" }, words.clone()),
+        (None, Some(HealthTest::Shell(line))) => {
+            let words = ["/bin/sh", "-c", line].map(str::to_owned);
+            (Asked::Probe { name: "command" }, words.to_vec())
+        }
+        (None, Some(HealthTest::None) | None) if listeners.is_empty() => {
+            (Asked::Alive { after: ALIVE_FOR }, vec![])
+        }
+        (None, Some(HealthTest::None) | None) => (Asked::Probe { name: "tcp" }, vec![]),
+    };
+    Spec {
+        listeners,
+        hosts: service.marline.hosts.iter().map(|host| host.value.clone()).collect(),
+        paths: service.marline.paths.iter().map(|path| path.value.clone()).collect(),
+        asked,
+        path: http.unwrap_or_else(|| "/".to_owned()),
+        test,
+        schedule,
+        restart: match service.restart.as_ref().map(|restart| restart.value) {
+            Some(Restart::No) => RestartPolicy::No,
+            Some(Restart::OnFailure(_)) => RestartPolicy::OnFailure,
+            Some(Restart::UnlessStopped) => RestartPolicy::UnlessStopped,
+            Some(Restart::Always) | None => RestartPolicy::Always,
+        },
+        drain: service
+            .marline
+            .drain
+            .as_ref()
+            .map_or(plan.stop_grace.max(Duration::from_secs(10)), |drain| drain.value),
+        plan,
+    }
+}
+
+/// Returns a directory's name, for the name of a project.
+pub fn name_of(root: &Path) -> String {
+    root.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

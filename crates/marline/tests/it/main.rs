@@ -1,0 +1,11 @@
+//! Marline from outside: the real binary in real repositories.
+
+mod bad_input;
+mod browser;
+mod carry;
+mod crash;
+mod demo;
+mod docs;
+mod guarded;
+mod running;
+mod world;
