@@ -366,7 +366,7 @@ impl Glance {
             .services
             .iter()
             .map(|(name, service)| {
-                let (standing, word) = state_of(service);
+                let (standing, word) = state_of(service, view);
                 let release = service.release.as_ref();
                 let release = release.map_or("no release yet".to_owned(), |release| {
                     format!("release {}", release_words(release, view))
@@ -439,7 +439,7 @@ impl Glance {
             let services = view.services.iter().map(|(name, service)| {
                 (
                     name.to_string(),
-                    json!({ "state": state_of(service).1, "release": service.release }),
+                    json!({ "state": state_of(service, view).1, "release": service.release }),
                 )
             });
             let incidents = view.open_incidents().map(|incident| incident.id);

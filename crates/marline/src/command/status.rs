@@ -29,6 +29,8 @@ pub async fn run(global: &Global) -> Outcome {
     tell(&seen.text())?;
     if view.services.is_empty() {
         eprintln!("  nothing was deployed yet; start everything with `marline up`");
+    } else if !is_up && view.services.values().all(|service| service.instances.is_empty()) {
+        eprintln!("  nothing runs; start everything with `marline up`");
     } else if !is_up {
         eprintln!("  services go on, but nobody decides: marline up -d");
     }
@@ -36,8 +38,11 @@ pub async fn run(global: &Global) -> Outcome {
 }
 
 /// Returns how a service stands, in a word.
-pub(super) fn state_of(service: &Service) -> (Standing, &'static str) {
+pub(super) fn state_of(service: &Service, view: &View) -> (Standing, &'static str) {
     let total = service.instances.len();
+    if total == 0 && view.conductor.as_ref().is_some_and(|conductor| conductor.has_stopped) {
+        return (Standing::Off, "stopped");
+    }
     let of = |health| service.instances.values().filter(|it| it.health == health).count();
     let starting = of(Health::Starting);
     match (total, of(Health::Healthy)) {
@@ -82,7 +87,7 @@ impl Seen<'_> {
     }
 
     fn service(&self, name: &ServiceName, service: &Service, width: usize) -> String {
-        let (standing, word) = state_of(service);
+        let (standing, word) = state_of(service, self.view);
         let ready = service.instances.values().filter(|instance| instance.is_ready).count();
         let release = match &service.release {
             Some(release) => format!("release {}", release_words(release, self.view)),
@@ -225,10 +230,7 @@ impl Seen<'_> {
                 }
             }
             (Some(conductor), false) if conductor.has_stopped => {
-                told += &self.line(
-                    Standing::Off,
-                    "the conductor was stopped; this is how things stood then",
-                );
+                told += &self.line(Standing::Off, "the conductor was stopped");
             }
             (Some(_), false) => {
                 told += &self.line(
@@ -242,16 +244,15 @@ impl Seen<'_> {
             }
         }
         if let Some(proxy) = &self.view.proxy {
-            let addresses: Vec<String> =
+            let at: Vec<String> =
                 proxy.addresses.iter().map(|it| format!("http://{}", clean(it))).collect();
-            let at = words::list(&addresses);
-            told += &if proxy.is_lost {
-                self.line(Standing::Failed, &format!("proxy was lost; it listened on {at}"))
-            } else if addresses.is_empty() {
-                self.line(Standing::Off, "proxy without a listener")
-            } else {
-                self.line(Standing::Ok, &format!("proxy on {at}"))
-            };
+            let on =
+                if at.is_empty() { String::new() } else { format!(" on {}", words::list(&at)) };
+            if proxy.is_lost {
+                told += &self.line(Standing::Failed, &format!("the proxy{on} was lost"));
+            } else if self.is_up {
+                told += &self.line(Standing::Ok, &format!("proxy{on}, process {}", proxy.pid));
+            }
         }
         told
     }
@@ -324,7 +325,7 @@ impl Seen<'_> {
         });
         let commit = service.release.as_ref().and_then(|release| view_commit(self.view, release));
         json!({
-            "state": state_of(service).1,
+            "state": state_of(service, self.view).1,
             "release": service.release,
             "commit": commit.map(|(id, _)| id),
             "subject": commit.map(|(_, commit)| &commit.subject),
