@@ -2,7 +2,7 @@
 # Compares Marline's proxy with nginx and HAProxy in front of one tiny server, side by side.
 #
 #   bench/proxy/run.sh              builds with optimisation first (CARGO_TARGET_DIR as you set it)
-#   PROXY=path bench/proxy/run.sh   measures this program instead; it is called as `$PROXY DIR`
+#   MARLINE=path bench/proxy/run.sh measures this binary instead
 #   SECONDS_EACH=8 ROUNDS=3         how long wrk runs, and how often; the best round counts
 #
 # Needs gcc, wrk, nginx, haproxy. Compare CPU per request first: it is steady on a busy machine.
@@ -20,9 +20,9 @@ stop() {
 }
 trap stop EXIT INT TERM
 
-if [ -z "${PROXY:-}" ]; then
-  cargo build --release -q --manifest-path "$root/Cargo.toml" -p deploy --example proxy
-  PROXY=${CARGO_TARGET_DIR:-$root/target}/release/examples/proxy
+if [ -z "${MARLINE:-}" ]; then
+  cargo build --release -q --locked --manifest-path "$root/Cargo.toml" -p marline
+  MARLINE=${CARGO_TARGET_DIR:-$root/target}/release/marline
 fi
 gcc -O2 -o "$work/upstream" "$here/upstream.c"
 
@@ -80,7 +80,7 @@ cat > "$work/proxy/routes.json" <<EOF
  "listeners": [{"address": "127.0.0.1:$marline_port", "routes": [{"service": "web"}]}],
  "services": {"web": {"targets": [{"release": "one", "instance": "one-1", "address": "127.0.0.1:$up"}]}}}
 EOF
-"$PROXY" "$work/proxy" & marline_pid=$!
+"$MARLINE" __proxy --dir "$work/proxy" & marline_pid=$!
 pids="$pids $nginx_pid $haproxy_pid $marline_pid"
 
 for each_port in $up $nginx_port $haproxy_port $marline_port; do
@@ -110,7 +110,7 @@ measure() { # name pid port
 
 # Idle figures come from a second process that never served anything.
 mkdir "$work/idle"
-"$PROXY" "$work/idle" & idle_pid=$!
+"$MARLINE" __proxy --dir "$work/idle" & idle_pid=$!
 pids="$pids $idle_pid"
 
 round=0
