@@ -363,7 +363,7 @@ impl Look<'_> {
     fn rules(&mut self) -> Result<(), CheckError> {
         let paths = self.tree.in_folder("rules", &["yml", "yaml"], true);
         if !paths.is_empty() {
-            let why = "whether queries are PromQL: `marline rules check` says it";
+            let why = "whether their queries are PromQL";
             self.not_checked(Area::Rules, None, why);
         }
         for path in paths {

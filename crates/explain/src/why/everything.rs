@@ -20,7 +20,14 @@ pub(super) fn explain(view: &View) -> Explanation {
             Some((id, _)) => {
                 (Standing::Off, format!("Nothing runs yet; the newest commit is {}.", id.short()))
             }
-            None => (Standing::Off, "Nothing has happened yet.".to_owned()),
+            None => match view.runs.values().next_back() {
+                Some(run) => {
+                    let end =
+                        run.conclusion.map_or("goes on".to_owned(), |end| format!("ended: {end}"));
+                    (Standing::Ok, format!("Nothing runs here; the newest run, {}, {end}.", run.id))
+                }
+                None => (Standing::Off, "Nothing has happened yet.".to_owned()),
+            },
         }
     } else if healthy == services.len() {
         let all = match healthy {

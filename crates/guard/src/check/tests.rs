@@ -76,7 +76,7 @@ fn a_directory_and_its_commit_are_checked_alike() {
         of_directory.not_checked_lines(),
         [
             "secrets: 1 binary file",
-            "rules: whether queries are PromQL: `marline rules check` says it",
+            "rules: whether their queries are PromQL",
             "policy: the policies are asked at the gate",
             "dependencies: no advisory data",
         ]

@@ -58,6 +58,15 @@ enum Source {
 }
 
 impl Source {
+    fn tree(&self, here: &Here) -> crate::tree::Tree {
+        match self {
+            Self::Directory(_) => crate::tree::Tree::of_work_tree(&here.repository),
+            Self::Commit(repository, commit) => {
+                crate::tree::Tree::of_commit(repository, commit.clone())
+            }
+        }
+    }
+
     fn text(&self, path: &str) -> Option<String> {
         let bytes = match self {
             Self::Directory(root) => std::fs::read(root.join(path)).ok()?,
@@ -99,7 +108,13 @@ fn look(args: &CheckArgs, global: &Global) -> Result<Looked, Failure> {
         options.areas.dedup();
     }
     options.policy = Some(input(here.as_ref(), &source, &view));
-    let report = check(subject, &options)?;
+    let mut report = check(subject, &options)?;
+    if options.areas.contains(&guard::check::Area::Rules)
+        && let Some(tree) = here.as_ref().map(|here| source.tree(here))
+    {
+        report.findings.extend(crate::rules::findings(&tree).map_err(git_failure)?);
+        report.not_checked.retain(|other| other.area != guard::check::Area::Rules);
+    }
     let today = Zoned::now().date();
     let mut counted = Vec::new();
     let mut allowed = Vec::new();
@@ -206,7 +221,11 @@ impl Looked {
 
     fn text(&self, colour: bool) -> String {
         let look = if colour { Look::Colour } else { Look::Plain };
-        let mut told = render::text(&self.counted, look, |path| self.source.text(path));
+        let mut told = render::text(&self.counted, look, |path| {
+            let text = self.source.text(path)?;
+            // A secret is underlined where it stands, and not shown.
+            Some(self.report.without_secrets(path, &text))
+        });
         if !told.is_empty() {
             told.push('\n');
         }

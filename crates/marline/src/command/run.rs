@@ -172,9 +172,10 @@ impl Wanted {
             .collect();
         let failure =
             Failure::new(Exit::NotFound, format!("no workflow or job is called `{what}`"));
-        Err(match names.is_empty() {
-            true => failure,
-            false => failure.help(format!("there are {}", words::list(&names))),
+        Err(if names.is_empty() {
+            failure
+        } else {
+            failure.help(format!("there are {}", words::list(&names)))
         })
     }
 }
@@ -274,7 +275,10 @@ fn show_plan(here: &Here, started: &Started, wanted: &Wanted) {
                     }
                 }
                 None => {
-                    println!("  {} (its matrix is known when what it needs has run){after}", job.id)
+                    println!(
+                        "  {} (its matrix is known when what it needs has run){after}",
+                        job.id
+                    );
                 }
             }
         }

@@ -45,7 +45,7 @@ async fn set(here: &Here, name: &str, scope: &[String], no_input: bool) -> Outco
     let what = if is_new { "set" } else { "has a new value" };
     tell(&format!("  {} {name} {what}, {}\n", sign(here.colour, Standing::Ok), for_whom(scope)))?;
     eprintln!(
-        "  use it: `${{{{ secrets.{name} }}}}` in a workflow, `{name}:` without a value in Compose"
+        "  use it: `${{{{ secrets.{name} }}}}` in a workflow, `secrets: [{name}]` in Compose"
     );
     if is_new {
         eprintln!("  undo: marline secret rm {name}");

@@ -23,7 +23,7 @@ use crate::tree::Tree;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long stopping everything may take.
-const STOPS_WITHIN: Duration = Duration::from_secs(120);
+const STOPS_WITHIN: Duration = Duration::from_mins(2);
 
 /// Carries this repository, in the foreground or in the background.
 pub async fn run(args: &UpArgs, global: &Global) -> Outcome {

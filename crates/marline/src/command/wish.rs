@@ -14,8 +14,11 @@ use crate::client;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::project::{Here, git_failure};
 
+/// How long the conductor may take to notice a commit on the branch that it follows.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long to wait for the end of what was asked for.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Deploys a commit or a release.
 pub async fn deploy(args: &DeployArgs, global: &Global) -> Outcome {
@@ -31,19 +34,37 @@ pub async fn deploy(args: &DeployArgs, global: &Global) -> Outcome {
     if args.plan {
         return plan(&here, &view, release.as_ref(), &args.services);
     }
+    let services: Vec<ServiceName> =
+        args.services.iter().map(|name| ServiceName::from(name.as_str())).collect();
     let wish = Fact::DeployRequested {
         release: release.clone(),
-        commit,
-        services: args.services.iter().map(|name| ServiceName::from(name.as_str())).collect(),
+        commit: commit.clone(),
+        services: services.clone(),
         strategy: args.strategy.map(|strategy| match strategy {
             StrategyArg::BlueGreen => StrategyKind::BlueGreen,
             StrategyArg::Canary => StrategyKind::Canary,
             StrategyArg::Rolling => StrategyKind::Rolling,
         }),
     };
-    let known = view.services.len();
-    ask(&here, wish, args.no_wait, "marline rollback", Until::Deployed { services: known.max(1) })
-        .await
+    let until = Until::Deployed { release, commit: commit.clone(), services };
+    if let Some(commit) = &commit {
+        wait_seen(&here, commit).await?;
+    }
+    ask(&here, wish, args.no_wait, "marline rollback", until).await
+}
+
+/// Waits until the conductor has noticed a commit that was made a moment ago.
+async fn wait_seen(here: &Here, commit: &journal::CommitId) -> Result<(), Failure> {
+    if !client::is_up(here.state.root()).await {
+        // Asking says that nobody is there, and how to mend it.
+        return Ok(());
+    }
+    let journal = here.journal()?;
+    let deadline = tokio::time::Instant::now() + SEEN_WITHIN;
+    while !journal.view()?.commits.contains_key(commit) && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Prints how services would be moved to a release, and changes nothing.
@@ -143,8 +164,13 @@ pub async fn restart(args: &ServiceArgs, global: &Global) -> Outcome {
 enum Until {
     /// The conductor took the wish.
     Answered,
-    /// So many services were deployed, or one of them was taken back.
-    Deployed { services: usize },
+    /// The services have the release, or that of the commit, or one of them was taken back.
+    Deployed {
+        release: Option<ReleaseId>,
+        commit: Option<journal::CommitId>,
+        /// Empty is all that the release has.
+        services: Vec<ServiceName>,
+    },
     /// So many services went back.
     WentBack { services: usize },
     /// So many instances are ready.
@@ -174,13 +200,8 @@ async fn ask(here: &Here, wish: Fact, no_wait: bool, undo: &str, until: Until) -
 
 async fn wait(here: &Here, journal: &Journal, asked: EventId, until: Until) -> Outcome {
     let mut view = journal.view()?;
-    if let Until::Deployed { .. } = until
-        && nothing_to_deploy(&view)
-    {
-        if !here.json {
-            println!("the release of this commit has all traffic already");
-        }
-        return Ok(Exit::Done);
+    if is_there(&view, &until) && matches!(until, Until::Deployed { .. }) && !here.json {
+        println!("the release has all traffic already");
     }
     let mut events = journal.follow(asked);
     let mut ended = 0;
@@ -200,10 +221,9 @@ async fn wait(here: &Here, journal: &Journal, asked: EventId, until: Until) -> O
                 return Ok(Exit::RolledBack);
             }
             (
-                Fact::DeploymentFinished { .. },
-                Until::Deployed { services } | Until::WentBack { services },
-            )
-            | (Fact::DeploymentRolledBack { .. }, Until::WentBack { services }) => {
+                Fact::DeploymentFinished { .. } | Fact::DeploymentRolledBack { .. },
+                Until::WentBack { services },
+            ) => {
                 ended += 1;
                 if ended >= *services {
                     return Ok(Exit::Done);
@@ -217,14 +237,6 @@ async fn wait(here: &Here, journal: &Journal, asked: EventId, until: Until) -> O
     }
 }
 
-/// Whether everything that the newest commit would deploy is there.
-fn nothing_to_deploy(view: &View) -> bool {
-    let Some((_, commit)) = view.newest_commit() else { return false };
-    let Some(release) = &commit.release else { return false };
-    let moving = view.deployments.values().any(|deployment| !deployment.is_over());
-    !moving && view.services.values().all(|service| service.release.as_ref() == Some(release))
-}
-
 fn is_there(view: &View, until: &Until) -> bool {
     match until {
         Until::Ready { service, count } => view.services.get(service).is_some_and(|state| {
@@ -236,7 +248,20 @@ fn is_there(view: &View, until: &Until) -> bool {
             ready >= state.replicas as usize
                 && old.iter().all(|id| !state.instances.contains_key(id))
         }),
-        _ => false,
+        Until::Deployed { release, commit, services } => {
+            let of_commit =
+                commit.as_ref().and_then(|commit| view.commits.get(commit)?.release.as_ref());
+            let Some(release) = release.as_ref().or(of_commit) else { return false };
+            let Some(known) = view.releases.get(release) else { return false };
+            known.services.iter().filter(|name| services.is_empty() || services.contains(name)).all(
+                |name| {
+                    view.services.get(name).is_some_and(|service| {
+                        service.release.as_ref() == Some(release) && service.deployment.is_none()
+                    })
+                },
+            )
+        }
+        Until::Answered | Until::WentBack { .. } => false,
     }
 }
 

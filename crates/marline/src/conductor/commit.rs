@@ -1,6 +1,7 @@
 //! A commit is planned, inspected, run, gated, and cut into a release.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,9 +89,10 @@ impl Conductor {
 
     fn given(&self, event: &str, inputs: &[(String, String)]) -> Given {
         let vault = self.state.vault();
-        let names = match vault.exists() {
-            true => guard::vault::Vault::open(&vault).and_then(|vault| vault.list()),
-            false => Ok(vec![]),
+        let names = if vault.exists() {
+            guard::vault::Vault::open(&vault).and_then(|vault| vault.list())
+        } else {
+            Ok(vec![])
         };
         Given {
             event: event.to_owned(),
@@ -370,6 +372,9 @@ impl Conductor {
             &read,
             &[],
         );
+        if specifications.is_detected {
+            build(&tree, &specifications, self.state.root())?;
+        }
         let services: BTreeSet<&ServiceName> = specifications.services.keys().collect();
         let artifacts: Vec<PathBuf> = runs
             .iter()
@@ -388,8 +393,10 @@ impl Conductor {
                 .collect(),
         });
         let said = serde_json::to_vec(findings).context("write the findings as JSON")?;
-        let digest: String =
-            Sha256::digest(&said).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut digest = String::with_capacity(64);
+        for byte in Sha256::digest(&said) {
+            let _ = write!(digest, "{byte:02x}");
+        }
         let cut = Cut {
             commit: CommitId::from(subject.commit.as_str()),
             tree: &tree,
@@ -402,21 +409,91 @@ impl Conductor {
     }
 }
 
+/// Builds what detection found in the tree of a release, in a box: there is no workflow that did.
+fn build(
+    tree: &std::path::Path,
+    specifications: &spec::Specifications,
+    state: &std::path::Path,
+) -> anyhow::Result<()> {
+    let home = state.join("home");
+    std::fs::create_dir_all(&home).context("make a home for the build")?;
+    let steps = specifications.services.values().flat_map(|spec| &spec.plan.pre_start);
+    let mut done: Vec<(&std::path::Path, Vec<String>)> = Vec::new();
+    for step in steps {
+        let words = step.command.words(0);
+        let known = (step.directory.as_path(), words.clone());
+        // Several services of one directory are built once.
+        if done.contains(&known) {
+            continue;
+        }
+        done.push(known);
+        let spec = sandbox::BoxSpec::new(tree).hidden(state).writable(&home);
+        let (program, arguments) = words.split_first().context("a build step has a program")?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let command = sandbox::Command::new(program)
+            .args(arguments)
+            .env("PATH", path)
+            .env("HOME", &home)
+            .env("CI", "true")
+            .cwd(tree.join(&step.directory));
+        let built = tokio::runtime::Handle::current().block_on(run_boxed(&spec, command));
+        let (is_good, output) =
+            built.with_context(|| format!("build: {}", step.command.shown()))?;
+        if !is_good {
+            anyhow::bail!("build: `{}` failed: {}", step.command.shown(), last_lines(&output));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a command in a box to its end; gives whether it went well, and what it wrote.
+async fn run_boxed(
+    spec: &sandbox::BoxSpec,
+    command: sandbox::Command,
+) -> anyhow::Result<(bool, String)> {
+    use tokio::io::AsyncReadExt as _;
+
+    let sandbox = sandbox::Sandbox::open(spec).await?;
+    let mut process = sandbox.spawn(command).await?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (stdout, stderr) = (process.stdout(), process.stderr());
+    let read = async {
+        let reads = (
+            async {
+                if let Some(mut pipe) = stdout {
+                    let _ = pipe.read_to_end(&mut out).await;
+                }
+            },
+            async {
+                if let Some(mut pipe) = stderr {
+                    let _ = pipe.read_to_end(&mut err).await;
+                }
+            },
+        );
+        tokio::join!(reads.0, reads.1)
+    };
+    read.await;
+    let exit = process.wait().await?;
+    sandbox.close().await;
+    out.extend(err);
+    Ok((exit.is_success(), String::from_utf8_lossy(&out).into_owned()))
+}
+
+fn last_lines(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" · ")
+}
+
 /// Asks the policies of a commit.
-fn ask_policies(subject: &Subject, mut input: Input) -> anyhow::Result<Evaluation> {
+fn ask_policies(subject: &Subject, input: Input) -> anyhow::Result<Evaluation> {
     let of =
         guard::check::Subject::Commit { repository: &subject.repository, commit: &subject.commit };
     let files = guard::check::policies(of)?;
     if files.is_empty() {
         return Ok(Evaluation::default());
     }
-    let tree = subject.tree();
-    let read = |path: &str| tree.text(path).ok().flatten();
-    let name = spec::name_of(subject.repository.root());
-    let specifications =
-        spec::specify(&name, tree.compose()?, || tree.detection().unwrap_or_default(), &read, &[]);
-    input.compose =
-        specifications.project.map_or(serde_json::Value::Null, |project| project.normalised());
+    let environment = source::compose::Environment::of_process();
+    let input = guard::check::complete(of, &environment, input)?;
     Ok(policy::evaluate(&files, &input, &Fence::default()))
 }
 

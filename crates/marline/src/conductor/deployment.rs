@@ -474,10 +474,9 @@ impl Conductor {
         let replicas = self.view().services.get(service).map_or(1, |state| state.replicas);
         self.scale(service, release, replicas).await?;
         let worked = self.wait_ready(service, release, replicas as usize).await;
-        let outcome = match worked {
-            true => "all its instances answer again".to_owned(),
-            false => "it did not become ready".to_owned(),
-        };
+        let outcome =
+            if worked { "all its instances answer again" } else { "it did not become ready" }
+                .to_owned();
         let fact = Fact::HealingFinished {
             service: service.clone(),
             started: started.id,

@@ -13,7 +13,7 @@ use super::Conductor;
 const CALM: Duration = Duration::from_secs(3);
 
 /// How long an incident is watched before somebody must look.
-const WATCHED: Duration = Duration::from_secs(600);
+const WATCHED: Duration = Duration::from_mins(10);
 
 /// More than this share of failed requests is not well, whatever it was before.
 const STILL_BAD: f64 = 0.05;

@@ -83,10 +83,18 @@ pub struct Conductor {
     gone: watch::Sender<bool>,
 }
 
+/// Whether an action was asked for again while it was under way, and by which event.
+#[derive(Debug, Default)]
+enum Again {
+    #[default]
+    No,
+    Yes(Option<EventId>),
+}
+
 /// An action under way, and whether it was asked for again meanwhile.
 #[derive(Debug, Default)]
 struct Busy {
-    again: Option<Option<EventId>>,
+    again: Again,
 }
 
 impl Conductor {
@@ -189,15 +197,15 @@ impl Conductor {
     /// Takes an action; one that is under way already is taken once more when it has ended.
     fn take(self: &Arc<Self>, action: Action, cause: Option<EventId>) {
         if let Some(busy) = lock(&self.busy).get_mut(&action) {
-            busy.again = Some(cause);
+            busy.again = Again::Yes(cause);
             return;
         }
         lock(&self.busy).insert(action.clone(), Busy::default());
         let this = Arc::clone(self);
         tokio::spawn(async move {
             this.try_to(&action, cause).await;
-            let again = lock(&this.busy).remove(&action).and_then(|busy| busy.again);
-            if let Some(cause) = again {
+            let busy = lock(&this.busy).remove(&action).unwrap_or_default();
+            if let Again::Yes(cause) = busy.again {
                 this.take(action, cause);
             }
         });

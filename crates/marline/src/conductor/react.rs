@@ -5,7 +5,7 @@
 //! to repeat, so an action without its outcome in the journal is simply taken again.
 
 use jiff::Timestamp;
-use journal::view::{Commit, Gate};
+use journal::view::{Commit, Deployment, Gate};
 use journal::{CommitId, Conclusion, Event, Fact, ReleaseId, ServiceName, View, Weight};
 
 use super::action::{Action, DeployReason};
@@ -88,7 +88,7 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
                 .collect()
         }
         Fact::IncidentOpened { incident, deployment: Some(deployment), .. } => {
-            let is_over = view.deployments.get(deployment).is_some_and(|known| known.is_over());
+            let is_over = view.deployments.get(deployment).is_some_and(Deployment::is_over);
             is_over.then_some(Action::Resolve { incident: *incident }).into_iter().collect()
         }
 

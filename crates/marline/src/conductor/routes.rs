@@ -28,6 +28,8 @@ pub struct Table {
     /// The version of the table that was set last.
     version: u64,
     held: BTreeSet<ServiceName>,
+    /// The addresses that are on record.
+    told: Vec<SocketAddr>,
 }
 
 impl Table {
@@ -168,6 +170,27 @@ impl Conductor {
             }
         }
         self.hold_what_is_empty(table, &routes).await;
+        self.tell_addresses(table, &routes).await
+    }
+
+    /// Writes down where the proxy listens when that changed.
+    async fn tell_addresses(&self, table: &mut Table, routes: &Routes) -> anyhow::Result<()> {
+        let wanted: Vec<SocketAddr> = routes.listeners.iter().map(|one| one.address).collect();
+        if table.told == wanted {
+            return Ok(());
+        }
+        let status = self.proxy.status().await?;
+        table.told = wanted;
+        let addresses: Vec<String> =
+            status.listeners.iter().map(|listening| listening.bound.to_string()).collect();
+        let is_known = self
+            .view()
+            .proxy
+            .as_ref()
+            .is_some_and(|proxy| proxy.pid == status.pid && proxy.addresses == addresses);
+        if !is_known {
+            self.append(None, Fact::ProxyStarted { pid: status.pid, addresses }).await?;
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use deploy::proxy::Route;
 use indexmap::IndexMap;
 use journal::{ReleaseId, ServiceName};
 use source::Finding;
-use source::compose::{ComposeFile, Environment, HealthTest, Project, Restart, Service};
+use source::compose::{ComposeFile, Condition, Environment, HealthTest, Project, Restart, Service};
 use source::git::Repository;
 use source::project::{self, Detection};
 use watch::check::Schedule;
@@ -150,14 +150,29 @@ impl Specs {
             let address = spec.listeners.first()?;
             Some((name.clone(), Peer { host: address.ip().to_string(), port: address.port() }))
         });
-        let vault = guard::vault::Vault::open(&self.vault).ok();
+        let files = self.releases.files(release);
+        let vault =
+            self.vault.exists().then(|| guard::vault::Vault::open(&self.vault).ok()).flatten();
+        // What is in the vault goes before what the Compose file names as a file of the release.
+        let secret = |name: &str| -> Option<Vec<u8>> {
+            let kept =
+                vault.as_ref().and_then(|vault| vault.get_for(name, service.as_str()).ok()?);
+            if let Some(kept) = kept {
+                return Some(kept.expose().as_bytes().to_vec());
+            }
+            let config = all.project.as_ref()?.secrets.get(name)?;
+            if let Some(variable) = &config.environment {
+                return Some(std::env::var(variable).ok()?.into_bytes());
+            }
+            std::fs::read(files.join(config.file.as_ref()?)).ok()
+        };
         Some(spec.plan.deployment(
             release.clone(),
             self.releases.files(release),
             self.repository.root(),
             &self.volumes,
             peers.collect(),
-            |name| Some(vault.as_ref()?.get(name).ok()??.expose().as_bytes().to_vec()),
+            secret,
         ))
     }
 }
@@ -223,7 +238,7 @@ pub fn specify(
         project
     };
     let Some(project) = found else {
-        return Specifications { findings, files, is_detected, ..Specifications::default() };
+        return Specifications { findings, is_detected, files, ..Specifications::default() };
     };
     let selected = match project.select(profiles, &[] as &[&str]) {
         Ok(selected) => selected,
@@ -237,12 +252,34 @@ pub fn specify(
     let given = Given { environment: &environment, read, commands: &commands };
     let (plans, wrong) = plan(&project, &selected, &given);
     findings.extend(wrong);
+    if !is_detected {
+        findings.extend(plans.iter().filter_map(|plan| not_run(&project, plan)));
+    }
     let services = plans.into_iter().filter_map(|plan| {
         let service = project.services.get(plan.service.as_str())?;
         Some((plan.service.clone(), Arc::new(spec(plan, service))))
     });
     let services = services.collect();
     Specifications { services, findings, project: Some(project), is_detected, files }
+}
+
+/// Returns what a service asks for and this version does not do.
+fn not_run(project: &Project, plan: &ServicePlan) -> Option<Finding> {
+    let service = project.services.get(plan.service.as_str())?;
+    let place = |field: &str| service.place_of(field).unwrap_or(&service.place).clone();
+    if !plan.pre_start.is_empty() {
+        let finding =
+            Finding::error("field-refused", "`pre_start` is not run yet", place("pre_start"));
+        return Some(
+            finding.help("run it as a step of the workflow, or before the program in `command`"),
+        );
+    }
+    let waits = plan.depends_on.iter().find(|(_, condition)| *condition == Condition::Completed);
+    waits.map(|(name, _)| {
+        let message = format!("waiting until `{name}` has completed is not supported yet");
+        let finding = Finding::error("field-refused", message, place("depends_on"));
+        finding.help("run it as a step of the workflow, or wait for `service_healthy`")
+    })
 }
 
 fn spec(plan: ServicePlan, service: &Service) -> Spec {

@@ -142,7 +142,7 @@ impl Tour {
         };
         let all = load.stop().await;
         let rolled_back = rolled_back_at(&journal, deployment)?;
-        Ok(self.summary(&journal, &page, good, &all, rolled_back, incident)?)
+        summary(&journal, &page, good, &all, rolled_back, incident)
     }
 
     /// Reads events until one of them ends what is waited for, telling each on the way.
@@ -175,31 +175,6 @@ impl Tour {
                 return Ok(end);
             }
         }
-    }
-
-    fn summary(
-        &self,
-        journal: &Journal,
-        page: &str,
-        good: Count,
-        all: &Count,
-        rolled_back: Timestamp,
-        incident: IncidentId,
-    ) -> anyhow::Result<Summary> {
-        let view = journal.view()?;
-        let why = crate::command::why::sentence(journal, &view, incident);
-        let after = all
-            .first_failed
-            .map_or(0.0, |first| rolled_back.duration_since(first).as_secs_f64().max(0.0));
-        Ok(Summary {
-            requests: all.requests,
-            failed: all.failed,
-            failed_while_good: good.failed,
-            rolled_back_after_seconds: (after * 1000.0).round() / 1000.0,
-            incident: incident.0,
-            why,
-            page: page.to_owned(),
-        })
     }
 
     fn sum_up(&self, summary: &Summary, keep: bool) {
@@ -337,6 +312,30 @@ impl Tour {
             println!("\n{text}");
         }
     }
+}
+
+fn summary(
+    journal: &Journal,
+    page: &str,
+    good: Count,
+    all: &Count,
+    rolled_back: Timestamp,
+    incident: IncidentId,
+) -> anyhow::Result<Summary> {
+    let view = journal.view()?;
+    let why = crate::command::why::sentence(journal, &view, incident);
+    let after = all
+        .first_failed
+        .map_or(0.0, |first| rolled_back.duration_since(first).as_secs_f64().max(0.0));
+    Ok(Summary {
+        requests: all.requests,
+        failed: all.failed,
+        failed_while_good: good.failed,
+        rolled_back_after_seconds: (after * 1000.0).round() / 1000.0,
+        incident: incident.0,
+        why,
+        page: page.to_owned(),
+    })
 }
 
 /// What the tour waits for.

@@ -24,10 +24,10 @@ const COLOUR: (&str, &str) = ("#1f5f8b", "#2e7d4f");
 /// The careless change: a cache whose entries are thrown out one too early once it is full, which
 /// a few requests in a test never see.
 const PRICE: (&str, &str) = (
-    r#"    names = sorted(PRICES)
+    r"    names = sorted(PRICES)
     return PRICES[names[cart % len(names)]] * (1 + cart % 3)
-"#,
-    r#"    if cart not in CACHE:
+",
+    r"    if cart not in CACHE:
         names = sorted(PRICES)
         CACHE[cart] = PRICES[names[cart % len(names)]] * (1 + cart % 3)
         if len(CACHE) > 8:
@@ -36,7 +36,7 @@ const PRICE: (&str, &str) = (
 
 
 CACHE = {}
-"#,
+",
 );
 
 /// Returns the three commits: good, good and visibly different, bad under traffic only.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use journal::{Event, EventId, Fact, Journal, View};
 
 /// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A Git repository in a directory of its own, with the real binary at hand.
 pub struct World {
