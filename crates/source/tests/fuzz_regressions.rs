@@ -18,6 +18,25 @@ fn a_text_that_ends_with_a_line_break_ends_on_its_line() {
 }
 
 #[test]
+fn indentation_inside_a_block_stands_on_its_own_line() {
+    let yaml = "run: |\n  a:\n\n    b\n";
+    let (node, _) = read("t.yml", yaml, &Options::default());
+    let scalar = node.as_ref().and_then(|node| node.get("run")?.as_scalar()).expect("is a text");
+    assert_eq!(scalar.text, "a:\n\n  b\n");
+    let stands = |at: usize| scalar.span_of(at..at + 1).start;
+    assert_eq!(stands(4), Position::new(4, 3));
+    assert_eq!(stands(6), Position::new(4, 5));
+    assert_eq!(stands(3), Position::new(2, 5), "an empty line is told as the end before it");
+}
+
+#[test]
+fn an_error_at_the_end_is_told_on_the_last_line() {
+    let (_, findings) = read("t.yml", "a: 1\nb:c ", &Options::default());
+    let span = findings[0].place.span.expect("a position");
+    assert_eq!(span, Span::at(Position::new(2, 5)), "{findings:?}");
+}
+
+#[test]
 fn a_line_of_an_env_file_stands_where_a_lone_carriage_return_puts_it() {
     let text = "A=1\n\r\rB C\n";
     let mut findings = Vec::new();

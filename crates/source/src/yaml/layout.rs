@@ -30,12 +30,21 @@ impl Layout {
 
     /// Returns the position of a byte of the text.
     pub fn position(&self, text: &str, offset: usize) -> Position {
-        let stretch = self.stretches.partition_point(|(begins, _)| *begins <= offset);
-        let Some(&(begins, at)) = stretch.checked_sub(1).and_then(|i| self.stretches.get(i)) else {
+        let next = self.stretches.partition_point(|(begins, _)| *begins <= offset);
+        let Some(&(begins, at)) = next.checked_sub(1).and_then(|i| self.stretches.get(i)) else {
             return self.stretches.first().map_or(Position::new(1, 1), |(_, at)| *at);
         };
-        let within = text.get(begins..offset).map_or(0, |text| text.chars().count());
-        Position::new(at.line, at.column + within as u32)
+        let within = text.get(begins..offset).unwrap_or_default();
+        let width = |text: &str| text.chars().count() as u32;
+        let Some(line_end) = within.find('\n') else {
+            return Position::new(at.line, at.column + width(within));
+        };
+        // Blanks at the start of a line stand before the word that follows them.
+        let before = self.stretches.get(next).and_then(|(begins, at)| {
+            let between = text.get(offset..*begins).filter(|between| !between.contains('\n'))?;
+            Some(Position::new(at.line, at.column.saturating_sub(width(between)).max(1)))
+        });
+        before.unwrap_or_else(|| Position::new(at.line, at.column + width(&within[..line_end])))
     }
 
     /// Returns where a part of the text stands. The end is just behind its last character, so

@@ -400,9 +400,10 @@ impl Builder<'_> {
     }
 
     fn syntax_error(&mut self, error: &ScanError) {
-        let at = position(*error.marker());
+        // The parser may end on a line behind the last one.
+        let byte = self.lines.offset(self.text, position(*error.marker()));
+        let at = self.lines.position(self.text, byte);
         if error.info() == "comments must be separated from other tokens by whitespace" {
-            let byte = self.lines.offset(self.text, at);
             self.glued_comment = self.text[byte..].starts_with('#').then_some(byte);
         }
         let (message, help) = explained(error.info());
