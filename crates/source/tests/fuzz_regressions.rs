@@ -30,6 +30,19 @@ fn indentation_inside_a_block_stands_on_its_own_line() {
 }
 
 #[test]
+fn a_comment_glued_to_a_bracket_moves_nothing() {
+    let options = Options { glued_comments: true, ..Options::default() };
+    for yaml in ["a:\n  - [one]#é, two ]", "a:\n  - [one]#", "a:\n  - [one]##\n"] {
+        let (node, findings) = read("t.yml", yaml, &options);
+        assert_eq!(findings, [], "{yaml:?}");
+        let list = node.as_ref().and_then(|node| node.get("a")).expect("is there");
+        let end = list.span.end;
+        let line = yaml.lines().nth(1).expect("two lines");
+        assert!(end.column as usize <= line.chars().count() + 1, "{yaml:?} ends at {end}");
+    }
+}
+
+#[test]
 fn an_error_at_the_end_is_told_on_the_last_line() {
     let (_, findings) = read("t.yml", "a: 1\nb:c ", &Options::default());
     let span = findings[0].place.span.expect("a position");

@@ -116,8 +116,11 @@ pub fn read_all(path: &str, text: &str, options: &Options) -> (Vec<Node>, Vec<Fi
         let glued_comment = builder.glued_comment.filter(|_| mendings > 0);
         let outcome = (builder.documents, builder.findings);
         let Some(at) = glued_comment else { return outcome };
-        // A blank before the `#` moves nothing but the comment.
-        text.to_mut().insert(at, ' ');
+        // The blank takes the place of the `#`, which takes that of the first character behind it,
+        // so that nothing moves.
+        let behind = text[at + 1..].chars().next().filter(|c| !matches!(c, '\n' | '\r'));
+        let end = at + 1 + behind.map_or(0, char::len_utf8);
+        text.to_mut().replace_range(at..end, if behind.is_some() { " #" } else { " " });
         mendings -= 1;
     }
 }
