@@ -204,6 +204,8 @@ fn words(deployment: &Deployment, reason: Reason) -> String {
         Reason::Asked => None,
     };
     match evidence {
+        // What the numbers say is the whole reason; anything before it would say it twice.
+        Some(evidence) if reason == Reason::Worse && !evidence.is_empty() => evidence,
         Some(evidence) if !evidence.is_empty() => format!("{reason}: {evidence}"),
         _ => reason.to_string(),
     }

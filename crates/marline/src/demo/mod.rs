@@ -83,10 +83,12 @@ impl Tour {
     fn begin(args: &DemoArgs, global: &Global) -> anyhow::Result<Self> {
         let marline = std::env::current_exe().context("find the program itself")?;
         let name = format!("marline-demo-{}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
+        let around = std::env::temp_dir().join(name);
+        // The pages call a repository by its directory.
+        let directory = around.join("shop");
         fs::create_dir_all(&directory)
             .with_context(|| format!("make the directory {}", directory.display()))?;
-        let temporary = (!args.keep).then(|| Temporary(directory.clone()));
+        let temporary = (!args.keep).then(|| Temporary(around));
         let has_python = !args.without_python
             && Command::new("python3")
                 .arg("--version")
