@@ -59,6 +59,16 @@ fn a_line_of_an_env_file_stands_where_a_lone_carriage_return_puts_it() {
 }
 
 #[test]
+fn blanks_before_a_line_break_stay_in_a_quoted_value() {
+    let mut findings = Vec::new();
+    let text = "A='x  \n1' \nB = y \nC \n";
+    let values = read_env_file(".env", text, &Environment::default(), &mut findings);
+    assert_eq!(findings, []);
+    let values: Vec<_> = values.iter().map(|(name, v)| (name.as_str(), v.as_deref())).collect();
+    assert_eq!(values, [("A", Some("x  \n1")), ("B", Some("y")), ("C", None)]);
+}
+
+#[test]
 fn variables_made_of_variables_cannot_fill_the_memory() {
     let mut text = "A0=0123456789\n".to_owned();
     for line in 1..40 {

@@ -90,7 +90,8 @@ pub fn read_env_file(
             let end = index.position(text, start + line.len());
             Place::at(path, Span::new(index.position(text, start), end))
         };
-        let trimmed = line.trim();
+        // Blanks at the end belong to a quote that goes on in the next line.
+        let trimmed = line.trim_start();
         if trimmed.is_empty() || trimmed.starts_with('#') {
             continue;
         }
@@ -98,7 +99,7 @@ pub fn read_env_file(
         let split = assignment.find(['=', ':']);
         let (name, rest) = match split {
             Some(at) => (assignment[..at].trim_end(), Some(assignment[at + 1..].trim_start())),
-            None => (assignment, None),
+            None => (assignment.trim_end(), None),
         };
         let is_name = |c: char| c.is_alphanumeric() || "_.-[]".contains(c);
         if name.is_empty() || !name.chars().all(is_name) {
