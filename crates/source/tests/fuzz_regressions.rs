@@ -50,6 +50,14 @@ fn an_error_at_the_end_is_told_on_the_last_line() {
 }
 
 #[test]
+fn what_is_open_at_the_end_ends_on_the_last_line() {
+    let yaml = "a:\n  b:\n   ? ";
+    let (node, _) = read("t.yml", yaml, &Options::default());
+    let end = node.expect("a mapping").span.end;
+    assert!(end <= Position::new(3, 6), "{end}");
+}
+
+#[test]
 fn a_line_of_an_env_file_stands_where_a_lone_carriage_return_puts_it() {
     let text = "A=1\n\r\rB C\n";
     let mut findings = Vec::new();

@@ -128,10 +128,6 @@ pub fn read_all(path: &str, text: &str, options: &Options) -> (Vec<Node>, Vec<Fi
 /// How many glued comments are set apart; each costs reading the text once more.
 const MOST_MENDINGS: usize = 20;
 
-fn position(marker: Marker) -> Position {
-    Position::new((marker.line() as u32).max(1), marker.col() as u32 + 1)
-}
-
 /// Builds trees from events, with a stack of its own, so that depth is a number and not a crash.
 struct Builder<'a> {
     path: &'a str,
@@ -192,14 +188,14 @@ impl Builder<'_> {
     }
 
     fn on_event(&mut self, event: Event<'_>, span: saphyr_parser::Span) -> Result<(), Stop> {
-        let start = position(span.start);
+        let start = self.position(span.start);
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) => {
                 self.anchors.clear();
                 Ok(())
             }
-            Event::Alias(anchor) => self.alias(anchor, Span::new(start, position(span.end))),
+            Event::Alias(anchor) => self.alias(anchor, Span::new(start, self.position(span.end))),
             Event::Scalar(text, style, anchor, tag) => {
                 let node = self.scalar(text, style, tag.as_deref(), span);
                 self.add(node, anchor)
@@ -232,7 +228,7 @@ impl Builder<'_> {
         };
         let text = text.into_owned();
         let mut bytes = self.byte(span.start)..self.byte(span.end);
-        let mut span = Span::new(position(span.start), position(span.end));
+        let mut span = Span::new(self.position(span.start), self.position(span.end));
         if style == Style::Plain && text.is_empty() {
             span = self.after_indicator(span.start, bytes.start);
         }
@@ -252,10 +248,19 @@ impl Builder<'_> {
         }
     }
 
+    /// The position of a marker; the parser may end on a line behind the last one.
+    fn position(&self, marker: Marker) -> Position {
+        let line = (marker.line() as u32).max(1);
+        if line > self.lines.lines() {
+            return self.lines.position(self.text, self.text.len());
+        }
+        Position::new(line, marker.col() as u32 + 1)
+    }
+
     /// The byte of a marker. Events come in the order of the text, so going on from the last one
     /// asked for keeps a text of one long line from being walked again for each.
     fn byte(&mut self, marker: Marker) -> usize {
-        let wanted = position(marker);
+        let wanted = self.position(marker);
         let line_start = Position::new(wanted.line, 1);
         let (mut from, mut byte) = self.cursor;
         if from.line != wanted.line || from.column > wanted.column {
@@ -325,7 +330,7 @@ impl Builder<'_> {
             }
         };
         // A block ends where its last child does; only a flow collection has an end of its own.
-        let closed = (!span.is_empty()).then(|| position(span.end));
+        let closed = (!span.is_empty()).then(|| self.position(span.end));
         let end = closed.or(last).unwrap_or(open.start).max(open.start);
         let node = Node { span: Span::new(open.start, end), tag: open.tag, alias: None, value };
         self.add(node, open.anchor)
@@ -403,8 +408,7 @@ impl Builder<'_> {
     }
 
     fn syntax_error(&mut self, error: &ScanError) {
-        // The parser may end on a line behind the last one.
-        let byte = self.lines.offset(self.text, position(*error.marker()));
+        let byte = self.lines.offset(self.text, self.position(*error.marker()));
         let at = self.lines.position(self.text, byte);
         if error.info() == "comments must be separated from other tokens by whitespace" {
             self.glued_comment = self.text[byte..].starts_with('#').then_some(byte);
