@@ -265,18 +265,22 @@ pub(super) fn explain_step(
         let gone = run.jobs.is_empty();
         return Err(if gone { WhyError::Forgotten(subject) } else { WhyError::Unknown(subject) });
     };
+    let log = events.of_run(run.id)?;
     let planned = job.planned.steps.get(number.saturating_sub(1) as usize);
     let Some(step) = job.steps.get(&number) else {
         let Some(name) = planned else {
             return Err(WhyError::Unknown(subject));
         };
-        return Ok(explanation(
-            subject,
-            if job.conclusion.is_some() { Standing::Off } else { Standing::Running },
-            format!("Step \u{201c}{name}\u{201d} of job {key} did not begin."),
-        ));
+        let standing = if job.conclusion.is_some() { Standing::Off } else { Standing::Running };
+        let sentence = format!("Step \u{201c}{name}\u{201d} of job {key} did not begin.");
+        let mut told = explanation(subject, standing, sentence);
+        let about = log.iter().rfind(|event| is_about_job(event, key)).or(log.first());
+        told.for_manager = vec![Line::new(
+            "This part of an automatic check did not begin.",
+            about.map(|event| event.id),
+        )];
+        return Ok(told);
     };
-    let log = events.of_run(run.id)?;
     let at = log
         .iter()
         .find(|event| matches!(&event.fact, Fact::StepFinished { job, step, .. } if job == key && *step == number))
@@ -311,6 +315,15 @@ fn explain_other_step(
         }
     };
     let mut told = explanation(subject, standing_of(step.conclusion), sentence);
+    told.for_manager = vec![Line::new(
+        match step.conclusion {
+            Some(Conclusion::Success) => "This part of an automatic check passed.",
+            Some(Conclusion::Skipped) => "This part of an automatic check was left out.",
+            Some(_) => "This part of an automatic check has ended.",
+            None => "This part of an automatic check has not ended yet.",
+        },
+        at,
+    )];
     if let Some(condition) = &step.condition {
         told.cause = Some(Cause {
             text: format!("Its condition `{}` gave {}.", condition.expression, condition.value),
