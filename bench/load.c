@@ -12,22 +12,23 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 4096, PATIENCE = 10000000 };
+enum { MOST = 4096, PATIENCE = 10000000, ANSWER = 8192 };
 
 struct connection {
   int fd, is_busy;
   long due;
   size_t size;
-  char answer[8192];
+  char *answer;
 };
 
 static struct connection all[MOST];
-static int poller, busy, port;
+static int poller, busy, port, highest;
 static volatile sig_atomic_t is_over;
 
 static void end(int signal) { is_over = signal; }
@@ -53,10 +54,11 @@ static void tell(struct connection *one, int status) {
 static void ask(long due) {
   static const char request[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
   struct connection *one = NULL;
-  for (int i = 0; i < MOST && !one; i++)
+  for (int i = 0; i < highest && !one; i++)
     if (!all[i].is_busy && all[i].fd >= 0) one = &all[i];
-  for (int i = 0; i < MOST && !one; i++)
+  for (int i = 0; i < highest && !one; i++)
     if (!all[i].is_busy) one = &all[i];
+  if (!one && highest < MOST) one = &all[highest++];
   if (!one) {
     printf("%ld %ld 0\n", due, now());
     return;
@@ -96,7 +98,7 @@ static int is_whole(struct connection *one) {
 }
 
 static void read_answer(struct connection *one) {
-  ssize_t got = recv(one->fd, one->answer + one->size, sizeof one->answer - 1 - one->size, MSG_DONTWAIT);
+  ssize_t got = recv(one->fd, one->answer + one->size, ANSWER - 1 - one->size, MSG_DONTWAIT);
   if (got < 0 && errno == EAGAIN) return;
   if (got <= 0) { // An idle connection may be closed by the server; that fails no request.
     drop(one);
@@ -119,14 +121,16 @@ int main(int count, char **arguments) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   signal(SIGTERM, end);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
-  for (int i = 0; i < MOST; i++) all[i].fd = -1;
+  for (int i = 0; i < MOST; i++) all[i].fd = -1, all[i].answer = malloc(ANSWER);
+  struct rlimit files = {.rlim_cur = MOST + 64, .rlim_max = MOST + 64};
+  if (setrlimit(RLIMIT_NOFILE, &files)) return perror("load: open files"), 1;
   poller = epoll_create1(0);
   int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
   struct itimerspec each = {.it_interval = {.tv_nsec = 500000}, .it_value = {.tv_nsec = 1}};
   timerfd_settime(timer, 0, &each, NULL);
   struct epoll_event tick = {.events = EPOLLIN, .data.ptr = NULL};
   epoll_ctl(poller, EPOLL_CTL_ADD, timer, &tick);
-  long began = now(), sent = 0;
+  long began = now(), sent = 0, looked = 0;
   while (!is_over || busy) {
     struct epoll_event events[256];
     int ready = epoll_wait(poller, events, 256, 100);
@@ -142,8 +146,10 @@ int main(int count, char **arguments) {
       ask(due);
       sent++;
     }
-    for (int i = 0; i < MOST; i++)
-      if (all[i].is_busy && now() - all[i].due > PATIENCE) {
+    if (now() - looked < 100000) continue;
+    looked = now();
+    for (int i = 0; i < highest; i++)
+      if (all[i].is_busy && looked - all[i].due > PATIENCE) {
         drop(&all[i]);
         tell(&all[i], 0);
       }
