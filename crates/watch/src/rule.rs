@@ -218,6 +218,12 @@ impl Rules {
         self.groups.iter().map(next).min()
     }
 
+    /// Gives the names of the alerting rules.
+    pub fn alerts(&self) -> impl Iterator<Item = &str> {
+        let rules = self.groups.iter().flat_map(|group| &group.rules);
+        rules.filter(|rule| matches!(rule.kind, Kind::Alert { .. })).map(|rule| rule.name.as_str())
+    }
+
     /// Gives every alert that is pending or fires.
     pub fn active(&self) -> impl Iterator<Item = &Active> {
         let rules = self.groups.iter().flat_map(|group| &group.rules);

@@ -79,6 +79,7 @@ async fn go(
     wanted: Wanted,
 ) -> Outcome {
     let journal = here.journal()?;
+    end_interrupted(here, &journal).await?;
     let (stop, cancel) = watch::channel(false);
     let interrupted = tokio::spawn(async move {
         let _ = tokio::signal::ctrl_c().await;
@@ -128,6 +129,18 @@ async fn go(
         () if has(Conclusion::Cancelled) => Exit::Cancelled,
         () => Exit::Done,
     })
+}
+
+/// Says of runs whose process was killed that they were interrupted.
+async fn end_interrupted(here: &Here, journal: &journal::Journal) -> Result<(), Failure> {
+    for run in journal.view()?.running() {
+        if !crate::lock::is_held(&here.state.run(run.id).join("lock")) {
+            let conclusion = Conclusion::Interrupted;
+            let fact = Fact::RunFinished { run: run.id, conclusion, milliseconds: 0 };
+            journal.append(Actor::Person(account()), Some(run.started), fact).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What of the started workflows is wanted.

@@ -10,9 +10,11 @@
 //! - [`deployment`]: instances are scaled, traffic is shifted, taken back, healed.
 //! - [`instances`]: what runs in truth becomes facts.
 //! - [`traffic`]: what users see becomes numbers and verdicts.
+//! - [`alerts`]: the team's rules, evaluated over the numbers.
 //! - [`incident`]: what went wrong for users is opened, watched and closed.
 
 pub mod action;
+mod alerts;
 mod commit;
 mod deployment;
 mod incident;
@@ -153,7 +155,7 @@ impl Conductor {
                 Fact::ConductorStarted {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     pid: std::process::id(),
-                    missing_walls: vec![],
+                    missing_walls: missing_walls(&self.state).await,
                 },
             )
             .await?;
@@ -165,6 +167,8 @@ impl Conductor {
         tasks.spawn(async move { this.observe().await });
         let this = Arc::clone(self);
         tasks.spawn(async move { this.follow_branch().await });
+        let this = Arc::clone(self);
+        tasks.spawn(async move { this.evaluate_rules().await });
         let (traffic, proxy) = (Arc::clone(&self.traffic), self.proxy.clone());
         tasks.spawn(async move { Ok(traffic.run(proxy).await?) });
 
@@ -295,6 +299,23 @@ impl Conductor {
 
     fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the walls that a box does not have on this machine, in words.
+async fn missing_walls(state: &State) -> Vec<String> {
+    let Ok(scratch) = tempfile::Builder::new().prefix("box-").tempdir_in(state.root()) else {
+        return vec!["whether instances are boxed could not be tried".to_owned()];
+    };
+    match sandbox::Sandbox::open(&sandbox::BoxSpec::new(scratch.path())).await {
+        Ok(sandbox) => {
+            let missing = &sandbox.protection().missing;
+            let missing =
+                missing.iter().map(|(wall, why)| format!("{}: {why}", wall.describe())).collect();
+            sandbox.close().await;
+            missing
+        }
+        Err(error) => vec![format!("no box could be made: {error}")],
     }
 }
 

@@ -3,7 +3,7 @@
 //! The proxy says what changed within milliseconds of a bad answer; the judge of a deployment
 //! hears of it at once, and a verdict of worse is on record before anything else is read.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ struct Inner {
     /// Each service's past, a tally a second, oldest first.
     past: HashMap<ServiceName, VecDeque<watch::verdict::Tally>>,
     second: i64,
+    /// Whose counters are in the series already.
+    sampled: HashSet<Key>,
     judged: HashMap<DeploymentId, Judged>,
 }
 
@@ -227,7 +229,17 @@ impl Traffic {
         let rows: Vec<Row> = {
             let mut inner = self.lock();
             inner.end_seconds(now.as_second());
-            inner.totals.iter().flat_map(|(key, totals)| rows_of(key, totals, now)).collect()
+            let Inner { totals, sampled, .. } = &mut *inner;
+            let mut rows = Vec::new();
+            for (key, totals) in &*totals {
+                // A counter that begins above zero would hide its first requests from `rate`.
+                if sampled.insert(key.clone()) {
+                    let before = now - jiff::SignedDuration::from_secs(1);
+                    rows.extend(rows_of(key, &Totals::default(), before));
+                }
+                rows.extend(rows_of(key, totals, now));
+            }
+            rows
         };
         if let Err(error) = self.store.append(rows) {
             tracing::warn!(%error, "could not keep the numbers of this second");
@@ -450,7 +462,7 @@ fn rows_of((service, release, instance): &Key, totals: &Totals, now: Timestamp) 
     let at = now.as_millisecond();
     let mut rows =
         vec![Row::new(name("marline_request_errors_total", &[]), at, totals.failed as f64)];
-    for (class, count) in totals.classes.iter().enumerate().filter(|(_, count)| **count > 0) {
+    for (class, count) in totals.classes.iter().enumerate() {
         let class = format!("{}xx", class + 1);
         rows.push(Row::new(
             name("marline_requests_total", &[("class", &class)]),

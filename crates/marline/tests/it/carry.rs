@@ -214,3 +214,41 @@ fn a_service_with_only_an_image_says_that_it_needs_docker() {
     let world = World::with(&[("compose.yaml", "services:\n  db:\n    image: postgres:16\n")]);
     world.marline(["up"]).ends(1).says("compose.yaml:3:").says("Docker engine");
 }
+
+#[test]
+fn a_rule_of_the_team_fires_and_is_resolved() {
+    let port = free_port();
+    let mut world = World::new();
+    let rules = "groups:
+  - name: shop
+    interval: 1s
+    rules:
+      - record: shop:errors
+        expr: sum(increase(marline_request_errors_total[10s]))
+      - alert: Errors
+        expr: shop:errors > 0
+        labels: {severity: page}
+        annotations: {summary: 'errors: {{ $value }}'}
+";
+    let fails = "self.path == '/bad'";
+    world.commit(
+        "first",
+        &[
+            ("web.py", &service("one", fails)),
+            ("compose.yaml", &compose(port)),
+            ("rules/shop.yml", rules),
+        ],
+    );
+    world.up();
+    world.wait_deployed();
+    let bad = get(port, "/bad");
+    assert_eq!(bad.map(|(status, _)| status), Some(500));
+    let summary = world.wait_for("an alert", |fact| match fact {
+        Fact::AlertFired { alert, annotations, .. } if alert == "Errors" => {
+            annotations.get("summary").cloned()
+        }
+        _ => None,
+    });
+    assert!(summary.starts_with("errors: "), "{summary}");
+    world.wait_for("its end", |fact| matches!(fact, Fact::AlertResolved { .. }).then_some(()));
+}
