@@ -665,6 +665,13 @@ impl View {
                     deployment.abort_requested = true;
                 }
             }
+            Fact::RollbackRequested { service, to: None } => {
+                // Going back while something moves is going back from that.
+                for deployment in self.deployments.values_mut().filter(|one| !one.is_over()) {
+                    let is_meant = service.as_ref().is_none_or(|name| *name == deployment.service);
+                    deployment.abort_requested |= is_meant;
+                }
+            }
             Fact::ScaleRequested { service, count } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.replicas = *count;

@@ -80,9 +80,13 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
                 .open_incidents()
                 .filter(|incident| incident.deployment == Some(*deployment))
                 .map(|incident| Action::Resolve { incident: incident.id });
+            // Users were, or could have been, affected unless somebody asked for it.
+            let is_asked = view.deployments.get(deployment).is_none_or(|d| d.abort_requested);
+            let open = (!is_asked).then_some(Action::OpenIncident { deployment: *deployment });
             // A newer release may have waited for this one to be out of the way.
             let newest = view.newest_release().map(|(release, _)| deploy(release));
             std::iter::once(Action::Reconcile { service: service.clone() })
+                .chain(open)
                 .chain(incident)
                 .chain(newest)
                 .collect()

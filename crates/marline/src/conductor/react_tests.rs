@@ -379,6 +379,30 @@ fn a_canary_that_is_not_worse_goes_on_after_its_time() {
 }
 
 #[test]
+fn a_canary_that_failed_too_few_requests_to_tell_gets_no_more_of_them() {
+    let mut story = Story::with_canary();
+    story.then(instance_started("two", 0));
+    story.then(ready("two", 0));
+    story.then(shifted(2, &[("two", 1_000), ("one", 9_000)]));
+    for _ in 0..4 {
+        story.then(Fact::DownRequested {});
+    }
+    let Fact::VerdictReached { deployment, service, step, verdict, mut evidence } =
+        verdict(Verdict::NotEnough, 0)
+    else {
+        unreachable!("made above")
+    };
+    (evidence.canary_requests, evidence.canary_failed) = (3, 3);
+    (evidence.baseline_requests, evidence.baseline_failed) = (27, 0);
+    let fact = Fact::VerdictReached { deployment, service, step, verdict, evidence };
+    let actions = story.then(fact);
+    assert!(
+        matches!(&actions[..], [Action::Judge { .. }, Action::LookAgain { .. }]),
+        "{actions:?}"
+    );
+}
+
+#[test]
 fn instances_that_do_not_start_never_get_traffic() {
     let mut story = Story::with_canary();
     story.then(instance_started("two", 0));
@@ -439,8 +463,9 @@ fn an_incident_is_watched_to_its_end_after_the_roll_back() {
         reason: "worse".into(),
         affected: Affected::default(),
     });
+    let open = Action::OpenIncident { deployment: DeploymentId(2) };
     let resolve = Action::Resolve { incident: IncidentId(1) };
-    assert_eq!(actions[..2], [Action::Reconcile { service: web() }, resolve]);
+    assert_eq!(actions[..3], [Action::Reconcile { service: web() }, open, resolve]);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use deploy::strategy::{
-    Awaited, OnWorse, Order, Outcome, Plan, Progress, Reason, Side, Step, Wish,
+    Awaited, OnWorse, Order, Outcome, Plan, Progress, Reason, Side, Step, WHOLE, Wish,
 };
 use jiff::Timestamp;
 use journal::view::{Deployment, Service};
@@ -33,7 +33,37 @@ pub fn next(view: &View, id: DeploymentId, now: Timestamp) -> Vec<Action> {
         }
         step => step,
     };
+    let is_more = match &step {
+        Step::Shift { .. } => true,
+        Step::Scale { release, .. } => *release == deployment.to,
+        _ => false,
+    };
+    let step = match suspected_until(deployment) {
+        Some(until) if is_more && now < until => {
+            Step::Wait { awaited: Awaited::Verdict, until: Some(until) }
+        }
+        _ => step,
+    };
     act(deployment, step)
+}
+
+/// How long a canary that failed requests, and too few to tell, keeps its small share.
+const SUSPECTED_FOR: Duration = Duration::from_mins(1);
+
+/// Returns until when a canary keeps its share because it failed more than the old release did,
+/// and there were too few requests to tell: more traffic would only fail more users.
+fn suspected_until(deployment: &Deployment) -> Option<Timestamp> {
+    let (step, share) = judged_share(deployment)?;
+    let last = deployment.verdicts.last().filter(|last| last.step == step)?;
+    let seen = &last.evidence;
+    let rate = |failed: u64, requests: u64| failed as f64 / requests.max(1) as f64;
+    let is_suspected = last.verdict == Verdict::NotEnough
+        && share < WHOLE
+        && !deployment.promote_requested
+        && rate(seen.canary_failed, seen.canary_requests)
+            > 2.0 * rate(seen.baseline_failed, seen.baseline_requests);
+    let (shifted, _) = deployment.shifts.last()?;
+    is_suspected.then(|| shifted.saturating_add(SUSPECTED_FOR).unwrap_or(Timestamp::MAX))
 }
 
 /// Returns the share of the new release at which it is judged, if it is judged now.
@@ -170,12 +200,7 @@ fn act(deployment: &Deployment, step: Step) -> Vec<Action> {
             Action::Scale { service, release, count: deployment.replicas }
         }
         Step::RollBack { reason, weights } => {
-            let roll_back =
-                Action::RollBack { deployment: id, reason: words(deployment, reason), weights };
-            if reason == Reason::Asked {
-                return vec![roll_back];
-            }
-            return vec![roll_back, Action::OpenIncident { deployment: id }];
+            Action::RollBack { deployment: id, reason: words(deployment, reason), weights }
         }
         Step::Finish { outcome } => {
             let ending = match outcome {

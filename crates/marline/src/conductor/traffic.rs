@@ -19,12 +19,6 @@ use watch::verdict::{Arm, History, Judge, Settings};
 /// How many seconds of a service's past are kept for the judge.
 const PAST_SECONDS: usize = 3600;
 
-/// A request is never called slow below this.
-const NEVER_SLOW: Duration = Duration::from_millis(100);
-
-/// How many times the old release's 99th percentile a request may take before it is slow.
-const SLOW_FACTOR: u64 = 4;
-
 /// How many failing paths are kept as evidence.
 const PATHS: usize = 5;
 
@@ -72,8 +66,6 @@ struct Judged {
     step: u32,
     step_time: Duration,
     judge: Judge,
-    /// Bucket of the histogram from which on a request counts as slow.
-    slow_from: u8,
     /// The step for which an answer is on record already.
     recorded: Option<(u32, Verdict)>,
     paths: VecDeque<String>,
@@ -143,9 +135,8 @@ impl Traffic {
         }
         let history =
             History::of_seconds(inner.past.get(&question.service).into_iter().flatten().copied());
-        let slow_from = inner.slow_from(&question.service, &question.from);
-        let slow_over = Duration::from_micros(Histogram::upper_micros(slow_from));
-        let settings = Settings { slow_over: Some(slow_over), ..Settings::default() };
+        // Latency does not condemn: measured under load, its test took good releases back.
+        let settings = Settings { slow_over: None, ..Settings::default() };
         inner.judged.insert(
             question.deployment,
             Judged {
@@ -156,7 +147,6 @@ impl Traffic {
                 step: question.step,
                 step_time: question.step_time,
                 judge: Judge::new(settings, history, weight, now),
-                slow_from,
                 recorded: None,
                 paths: VecDeque::new(),
                 first_bad: None,
@@ -265,11 +255,15 @@ impl Inner {
             let before = self.last.insert(key.clone(), tally.clone());
             let change = Change::between(before.as_ref(), &tally);
             self.totals.entry(key).or_default().add(&change);
+            // What the accused does is not the service's past: it would excuse itself by it.
+            let is_judged = self.judged.values().any(|judged| {
+                judged.service == tally.service && Some(&judged.to) == tally.release.as_ref()
+            });
             let past = self.past.entry(tally.service.clone()).or_default();
             if past.is_empty() {
                 past.push_back(watch::verdict::Tally::default());
             }
-            if let Some(second) = past.back_mut() {
+            if let Some(second) = past.back_mut().filter(|_| !is_judged) {
                 second.requests += change.requests;
                 second.failed += change.failed;
             }
@@ -306,21 +300,6 @@ impl Inner {
             }
         }
     }
-
-    /// Returns the bucket from which on a request of a service is slow.
-    fn slow_from(&self, service: &ServiceName, release: &ReleaseId) -> u8 {
-        let mut buckets: BTreeMap<u8, u64> = BTreeMap::new();
-        for ((of_service, of_release, _), totals) in &self.totals {
-            if of_service == service && of_release.as_ref() == Some(release) {
-                for (bucket, count) in &totals.latency {
-                    *buckets.entry(*bucket).or_default() += count;
-                }
-            }
-        }
-        let latency = Histogram { buckets: buckets.into_iter().collect() };
-        let usual = latency.quantile_micros(0.99).unwrap_or(0);
-        Histogram::bucket((usual * SLOW_FACTOR).max(NEVER_SLOW.as_micros() as u64))
-    }
 }
 
 impl Judged {
@@ -334,12 +313,6 @@ impl Judged {
             Some(release) if *release == self.from => Arm::Baseline,
             _ => return false,
         };
-        let slow: u64 = change
-            .latency
-            .iter()
-            .filter(|(bucket, _)| *bucket > self.slow_from)
-            .map(|(_, count)| count)
-            .sum();
         if arm == Arm::Canary && change.failed > 0 {
             self.first_bad = self.first_bad.or(tally.first_bad);
             self.last_bad = tally.last_bad.or(self.last_bad);
@@ -351,16 +324,8 @@ impl Judged {
                 }
             }
         }
-        let good = change.requests.saturating_sub(change.failed);
-        self.judge.observe_tally(
-            arm,
-            watch::verdict::Tally {
-                requests: change.requests,
-                failed: change.failed,
-                slow: slow.min(good),
-            },
-            at,
-        );
+        let counted = watch::verdict::Tally::new(change.requests, change.failed);
+        self.judge.observe_tally(arm, counted, at);
         true
     }
 
