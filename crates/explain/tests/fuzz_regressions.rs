@@ -2,7 +2,22 @@
 
 use explain::{Audience, Subject, render};
 use jiff::Timestamp;
-use journal::{Actor, Event, EventId, Fact, JobKey, RunId, View};
+use journal::{Actor, Event, EventId, Fact, InstanceId, JobKey, RunId, View};
+
+fn journal(facts: &[(&str, serde_json::Value)]) -> (View, Vec<Event>) {
+    let mut view = View::default();
+    let mut events = Vec::new();
+    for (kind, body) in facts {
+        let fact = Fact::decode(kind, 1, body.clone());
+        assert!(!matches!(fact, Fact::Unknown { .. }), "{fact:?}");
+        let id = EventId(events.len() as u64 + 1);
+        let at = Timestamp::UNIX_EPOCH;
+        let event = Event { id, at, actor: Actor::Conductor, cause: None, fact };
+        view.apply(&event);
+        events.push(event);
+    }
+    (view, events)
+}
 
 #[test]
 fn managers_are_told_something_about_every_step() {
@@ -23,21 +38,32 @@ fn managers_are_told_something_about_every_step() {
             }),
         ),
     ];
-    let mut view = View::default();
-    let mut events = Vec::new();
-    for (kind, body) in facts {
-        let fact = Fact::decode(kind, 1, body);
-        assert!(!matches!(fact, Fact::Unknown { .. }), "{fact:?}");
-        let id = EventId(events.len() as u64 + 1);
-        let at = Timestamp::UNIX_EPOCH;
-        let event = Event { id, at, actor: Actor::Conductor, cause: None, fact };
-        view.apply(&event);
-        events.push(event);
-    }
+    let (view, events) = journal(&facts);
     for step in [1, 2] {
         let subject = Subject::Step(RunId(1), JobKey::from("test"), step);
         let told = explain::why(&subject, &view, &events).expect("the step is known");
         assert!(told.for_manager.iter().all(|line| !line.events.is_empty()), "{told:?}");
         assert!(render::text(&told, Audience::Manager).starts_with("This part of an automatic"));
     }
+}
+
+#[test]
+fn managers_are_told_that_an_instance_was_stopped() {
+    let (view, events) = journal(&[
+        (
+            "InstanceStarted",
+            serde_json::json!({
+                "instance": "web-1", "service": "web", "release": "3f9a2c1b", "deployment": 1,
+                "port": 41234, "pid": 42,
+            }),
+        ),
+        (
+            "InstanceStopped",
+            serde_json::json!({ "instance": "web-1", "service": "web", "reason": "asked to" }),
+        ),
+    ]);
+    let subject = Subject::Instance(InstanceId::from("web-1"));
+    let told = explain::why(&subject, &view, &events).expect("the instance is known");
+    assert_eq!(told.for_manager[0].events, [EventId(2)]);
+    assert!(render::text(&told, Audience::Manager).contains("stopped in good order"));
 }

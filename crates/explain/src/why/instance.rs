@@ -69,11 +69,12 @@ pub(super) fn explain(
         return Ok(told);
     }
     if is_past {
-        return Ok(explanation(
-            subject,
-            Standing::Off,
-            format!("Instance {id} of {name} was stopped in good order."),
-        ));
+        let at = last_of(events, "InstanceStopped", id)?;
+        let sentence = format!("Instance {id} of {name} was stopped in good order.");
+        let mut told = explanation(subject, Standing::Off, sentence);
+        told.for_manager =
+            vec![Line::new("This copy of the service was stopped in good order.", at)];
+        return Ok(told);
     }
     let at = last_of(events, "HealthChanged", id)?;
     let (standing, state) = match instance.health {
@@ -201,9 +202,9 @@ fn last_of(
 ) -> Result<Vec<EventId>, WhyError> {
     let log = events.of_kind(kind, ENDS_SEARCHED)?;
     let found = log.iter().find(|event| match &event.fact {
-        Fact::InstanceFailed { instance, .. } | Fact::HealthChanged { instance, .. } => {
-            instance == id
-        }
+        Fact::InstanceFailed { instance, .. }
+        | Fact::HealthChanged { instance, .. }
+        | Fact::InstanceStopped { instance, .. } => instance == id,
         _ => false,
     });
     Ok(found.map(|event| event.id).into_iter().collect())
