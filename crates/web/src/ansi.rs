@@ -213,7 +213,8 @@ impl Ansi {
                 if let Some(rest) = command.strip_prefix("8;") {
                     let target = rest.split_once(';').map_or("", |(_, target)| target);
                     let is_web = target.starts_with("https://") || target.starts_with("http://");
-                    self.link = is_web.then(|| target.to_owned());
+                    let is_clean = !target.contains(char::is_control);
+                    self.link = (is_web && is_clean).then(|| target.to_owned());
                 }
             }
             _ => {}
@@ -260,6 +261,7 @@ mod tests {
             "<a rel=\"noopener noreferrer\" href=\"https://example.com/?a=&quot;b\">docs</a>"
         );
         assert_eq!(html("\u{1b}]8;;javascript:alert(1)\u{7}docs"), "docs");
+        assert_eq!(html("\u{1b}]8;;https://example.com/\0b\u{7}docs"), "docs");
     }
 
     proptest! {
