@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use axum::routing::post;
 use axum::{Json, Router};
 use deploy::engine::LogCursor;
-use deploy::engine::process::ProcessEngine;
 use jiff::Timestamp;
 use journal::{Actor, Fact, InstanceId, JobKey, RunId};
 use web::{Entrance, Sessions, WebState};
 
 use crate::client;
 use crate::conductor::Conductor;
+use crate::output::Veil;
 use crate::state::State;
 
 /// How long a link works.
@@ -129,8 +129,9 @@ impl web::Logs for Logs {
     fn instance(&self, instance: &InstanceId, from: u64, limit: usize) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut cursor = LogCursor::Start;
+        let veil = Veil::of(&self.state.vault());
         loop {
-            let read = ProcessEngine::read_log(&self.state.instances(), instance, cursor)?;
+            let read = crate::output::read(&self.state, &veil, instance, cursor)?;
             if read.lines.is_empty() {
                 break;
             }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deploy::engine::process::ProcessEngine;
 use deploy::engine::{LogCursor, LogLine, Stream};
 use explain::{Subject, words};
 use jiff::Timestamp;
@@ -19,6 +18,7 @@ use super::timeline::{clean, is_read, moment, paint, tell};
 use super::why;
 use crate::cli::{Global, LogsArgs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Veil;
 use crate::project::Here;
 
 /// How often files are looked at for new lines.
@@ -192,8 +192,8 @@ impl InstanceLogs<'_> {
         instance: &InstanceId,
         cursor: LogCursor,
     ) -> Result<deploy::engine::LogLines, Failure> {
-        let directory = self.here.state.instances();
-        let read = ProcessEngine::read_log(&directory, instance, cursor);
+        let veil = Veil::of(&self.here.state.vault());
+        let read = crate::output::read(&self.here.state, &veil, instance, cursor);
         Ok(read.with_context(|| format!("read the output of {instance}"))?)
     }
 

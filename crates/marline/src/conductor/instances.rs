@@ -20,6 +20,7 @@ use watch::probe::{CommandOutput, Probe, RunCommand, Target};
 
 use super::Conductor;
 use super::spec::{Asked, Spec};
+use crate::output::Veil;
 
 /// How often the engine is asked when nothing says that something changed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -154,7 +155,7 @@ impl Conductor {
             return unknown;
         };
         match Symptoms::of(&*self.engine, &deployment, instance).await {
-            Ok(symptoms) => diagnose(&symptoms),
+            Ok(symptoms) => Veil::of(&self.state.vault()).hide_diagnosis(diagnose(&symptoms)),
             Err(_) => unknown,
         }
     }
@@ -193,7 +194,10 @@ impl Conductor {
 
     async fn last_lines(&self, instance: &InstanceId) -> Vec<String> {
         match self.engine.logs(instance, LogCursor::Last(LAST_LINES)).await {
-            Ok(log) => log.lines.into_iter().map(|line| line.text).collect(),
+            Ok(log) => {
+                let lines = log.lines.into_iter().map(|line| line.text).collect();
+                Veil::of(&self.state.vault()).hide_lines(lines)
+            }
             Err(_) => vec![],
         }
     }

@@ -252,3 +252,26 @@ fn a_rule_of_the_team_fires_and_is_resolved() {
     assert!(summary.starts_with("errors: "), "{summary}");
     world.wait_for("its end", |fact| matches!(fact, Fact::AlertResolved { .. }).then_some(()));
 }
+
+#[test]
+fn a_service_that_prints_its_secret_does_not_show_it() {
+    let port = free_port();
+    let mut world = World::new();
+    let app = service("one", "False").replace(
+        "print(\"listening\", flush=True)",
+        "print(\"token\", open(os.environ[\"TOKEN_FILE\"]).read(), flush=True)",
+    );
+    let file = format!(
+        "{}    secrets: [token]\nsecrets:\n  token: {{file: ./no-such-file}}\n",
+        compose(port)
+    );
+    world.commit("first", &[("web.py", &app), ("compose.yaml", &file)]);
+    let mut set = world.command(["secret", "set", "token"]);
+    let mut child = set.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"correct-horse-battery").unwrap();
+    assert!(child.wait().unwrap().success());
+    world.up();
+    world.wait_deployed();
+    let said = world.marline(["logs", "web"]).ends(0).says("token ***");
+    assert!(!said.out.contains("correct-horse"), "{}", said.out);
+}
