@@ -128,13 +128,13 @@ fn jobs() -> Vec<PlannedJob> {
 }
 
 const GREEN_LOG: &str = "\u{1b}[36m$ pytest -q tests\u{1b}[0m\n\
-::group::Environment\nPython 3.12.3\nplatform linux, 2 processors\nrootdir: /work/shop\n::endgroup::\n\
+::group::Environment\nPython 3.12.3\nplatform linux, 2 processors\nrootdir: /srv/shop\n::endgroup::\n\
 tests/test_cart.py ............                                   [ 60%]\n\
 tests/test_price.py ........                                      [100%]\n\n\
 \u{1b}[32m20 passed\u{1b}[0m in 0.38s\n";
 
 const RED_LOG: &str = "\u{1b}[36m$ pytest -q tests\u{1b}[0m\n\
-::group::Environment\nPython 3.12.3\nplatform linux, 2 processors\nrootdir: /work/shop\n::endgroup::\n\
+::group::Environment\nPython 3.12.3\nplatform linux, 2 processors\nrootdir: /srv/shop\n::endgroup::\n\
 tests/test_cart.py ....\u{1b}[31mF\u{1b}[0m.......                                   [ 60%]\n\
 tests/test_price.py ........                                      [100%]\n\n\
 =================================== FAILURES ===================================\n\
