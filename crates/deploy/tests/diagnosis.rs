@@ -25,7 +25,7 @@ impl Place {
         fs::create_dir(dir.path().join("files")).expect("make a directory");
         let settings = EngineSettings {
             directory: dir.path().join("instances"),
-            shim: vec![env!("CARGO_BIN_EXE_deploy-shim").into(), "__shim".into()],
+            shim: vec![shim(), "__shim".into()],
             hidden: Vec::new(),
             boxed: false,
         };
@@ -177,4 +177,13 @@ async fn an_exit_code_and_a_signal_are_told_with_the_last_lines() {
     let place = Place::new();
     let told = place.ended(shell("true")).await;
     assert_eq!(told.cause, "`web` ended by itself without an error");
+}
+
+/// Returns the program that plays the shim; `cargo test` builds examples beside the tests.
+///
+/// It is no binary of the package, so that `cargo run` has only one to choose from.
+fn shim() -> std::path::PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own program");
+    let built = test.parent().and_then(std::path::Path::parent).expect("it lies in target/*/deps");
+    built.join("examples/deploy-shim")
 }

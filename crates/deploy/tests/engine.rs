@@ -70,7 +70,7 @@ impl Place {
 fn open(root: &Path, boxed: bool) -> ProcessEngine {
     let settings = EngineSettings {
         directory: root.join("instances"),
-        shim: vec![env!("CARGO_BIN_EXE_deploy-shim").into(), "__shim".into()],
+        shim: vec![shim(), "__shim".into()],
         hidden: vec![root.join("instances")],
         boxed,
     };
@@ -280,4 +280,13 @@ async fn a_box_keeps_the_instance_from_our_state() {
         assert!(!out.contains("stop_signal"), "it reads our state: {out}");
     }
     place.engine.scale(&web, 0).await.expect("stop");
+}
+
+/// Returns the program that plays the shim; `cargo test` builds examples beside the tests.
+///
+/// It is no binary of the package, so that `cargo run` has only one to choose from.
+fn shim() -> std::path::PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own program");
+    let built = test.parent().and_then(std::path::Path::parent).expect("it lies in target/*/deps");
+    built.join("examples/deploy-shim")
 }
