@@ -173,7 +173,8 @@ fn allowed_reason(finding: &Finding, allowance: &Allowed) -> HoldReason {
     }
 }
 
-fn allowed_because(allowance: &Allowed) -> String {
+/// Says that something is allowed, until when, and why.
+pub fn allowed_because(allowance: &Allowed) -> String {
     match &allowance.until {
         Some(until) => format!("allowed until {until}: {}", allowance.reason),
         None => format!("allowed: {}", allowance.reason),

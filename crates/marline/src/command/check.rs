@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use explain::{Standing, words};
 use guard::check::{Options, Report, Subject, check};
-use guard::gate::{self, Decision};
-use guard::policy::{self, Evaluation};
+use guard::gate;
+use guard::policy;
 use jiff::Zoned;
 use jiff::civil::Date;
 use journal::view::Allowed;
-use journal::{Actor, Fact, HoldReason, View};
+use journal::{Actor, Fact, View};
 use serde_json::json;
 use source::git::{CommitId, Repository};
 use source::render::{self, Look, Tool};
@@ -168,23 +168,7 @@ fn input(here: Option<&Here>, source: &Source, view: &View) -> policy::Input {
 
 /// Returns why somebody allowed a finding, as the gate sees it.
 fn reason(finding: &Finding, allowed: &[Allowed], today: Date) -> Option<String> {
-    // The gate asks about errors only; a warning that is allowed need not be heard either.
-    let asked = Finding { severity: Severity::Error, ..finding.clone() };
-    let question = gate::Question {
-        findings: std::slice::from_ref(&asked),
-        not_checked: &[],
-        runs: &[],
-        policy: &Evaluation::default(),
-        allowed,
-        today,
-    };
-    match gate::decide(&question) {
-        Decision::Passed { allowed, .. } => {
-            let HoldReason { help, .. } = allowed.into_iter().next()?;
-            Some(help.unwrap_or_else(|| "allowed".to_owned()))
-        }
-        Decision::Held { .. } => None,
-    }
+    gate::allowance(finding, allowed, today).map(gate::allowed_because)
 }
 
 impl Looked {

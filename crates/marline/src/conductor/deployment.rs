@@ -9,8 +9,7 @@ use deploy::plan::ServicePlan;
 use deploy::strategy::{OnWorse, Order};
 use jiff::Timestamp;
 use journal::{
-    Affected, DeploymentId, EventId, Fact, Healing, InstanceId, ReleaseId, ServiceName,
-    StrategyKind, Weight,
+    DeploymentId, EventId, Fact, Healing, InstanceId, ReleaseId, ServiceName, StrategyKind, Weight,
 };
 use watch::restart::{Backoff, Cause, Circumstances, CrashLoop, Decision, Ended};
 
@@ -586,6 +585,3 @@ fn dice() -> f64 {
     let _ = getrandom::fill(&mut bytes);
     f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
-
-/// Nobody was affected.
-pub const NOBODY: Affected = Affected { requests: 0, failed: 0, milliseconds: 0 };

@@ -54,7 +54,7 @@ impl Conductor {
         };
         let affected = |this: &Self| match deployment {
             Some(deployment) => this.traffic.affected(deployment),
-            None => super::deployment::NOBODY,
+            None => journal::Affected::default(),
         };
         let begun = tokio::time::Instant::now();
         let mut calm_since = begun;
