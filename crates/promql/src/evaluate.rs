@@ -123,10 +123,9 @@ pub fn instant(store: &Store, expr: &Expr, at: Millis) -> Result<Value, EvalErro
     let evaluator = Evaluator::new(store, expr, at, at)?;
     if expr.kind() == Kind::Matrix {
         let runs = evaluator.runs(expr, at)?.0;
-        let series = runs.iter().map(|run| Series {
-            labels: name(run.labels.clone(), run.nameless),
-            samples: run.samples.clone(),
-        });
+        let series = runs
+            .iter()
+            .map(|run| Series::new(name(run.labels.clone(), run.nameless), run.samples.clone()));
         return Ok(Value::Matrix(series.filter(|series| !series.samples.is_empty()).collect()));
     }
     Ok(match evaluator.answer(expr, at)? {
@@ -183,7 +182,7 @@ pub fn range(
         }
     }
     let mut series: Vec<Series> =
-        all.into_iter().map(|(labels, samples)| Series { labels, samples }).collect();
+        all.into_iter().map(|(labels, samples)| Series::new(labels, samples)).collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(series)
 }

@@ -13,11 +13,13 @@
 //! | [`labels`] | what names a series |
 //! | [`matcher`] | which series are meant |
 //! | [`store`] | where the samples are |
+//! | [`histogram`] | a distribution as one sample |
+//! | [`memory`] | samples held as they are, without limits |
 //! | [`signal`] | rate, errors and latency of instances on their way in |
 //!
 //! # Glossary
 //!
-//! - **sample**: a value at a time.
+//! - **sample**: a value at a time: a number, or a native histogram.
 //! - **labels**: names and values that identify a series; the metric's name is the label
 //!   `__name__`.
 //! - **series**: all samples with the same labels, in order of time.
@@ -25,15 +27,20 @@
 //! - **counter, gauge, bucket**: ordinary series; what they mean is for the question to know.
 //! - **stale marker**: the value that says that a series ended here ([`STALE`]).
 
+pub mod histogram;
 pub mod labels;
 pub mod matcher;
+pub mod memory;
 pub mod signal;
 pub mod store;
 
+pub use histogram::Histogram;
 pub use labels::{Labels, METRIC_NAME};
 pub use matcher::{Matcher, MatcherError, Op};
+pub use memory::Memory;
 pub use store::{
-    AppendError, Appended, Limits, Millis, Row, Sample, SelectError, Series, Stats, Store,
+    AppendError, Appended, HistogramSample, Limits, Millis, Row, Sample, Select, SelectError,
+    Series, Start, Stats, Store,
 };
 
 /// The value that says that a series ended here: a NaN with a bit pattern of its own.

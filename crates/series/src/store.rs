@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::matcher::Op;
-use crate::{Labels, Matcher};
+use crate::{Histogram, Labels, Matcher};
 
 /// Milliseconds since 1970-01-01 UTC.
 pub type Millis = i64;
@@ -40,13 +40,54 @@ impl Row {
     }
 }
 
+/// A histogram at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramSample {
+    /// When.
+    pub at: Millis,
+    /// How the observations were distributed.
+    pub value: Arc<Histogram>,
+}
+
 /// The samples of one series in order of time, as selected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// What names it.
     pub labels: Labels,
-    /// Its samples, oldest first, each time once.
+    /// Its numbers, oldest first, each time once.
     pub samples: Vec<Sample>,
+    /// Its histograms, oldest first; no time is in both lists.
+    pub histograms: Vec<HistogramSample>,
+    /// When the counter of a sample began, for those samples where it is known.
+    pub starts: Vec<Start>,
+}
+
+/// When the counter of a sample began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// When the sample was taken.
+    pub at: Millis,
+    /// When its counter began.
+    pub start: Millis,
+}
+
+impl Series {
+    /// Returns a series of numbers.
+    pub fn new(labels: Labels, samples: Vec<Sample>) -> Self {
+        Self { labels, samples, histograms: Vec::new(), starts: Vec::new() }
+    }
+}
+
+/// Something that series are selected from: a store, or samples held in memory.
+pub trait Select: Sync {
+    /// Returns the series that fit all matchers, each with its samples from `from` to `to`, both
+    /// included, sorted by labels. Series without a sample in that time are left out.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from: Millis,
+        to: Millis,
+    ) -> Result<Vec<Series>, SelectError>;
 }
 
 /// How much a store keeps; whatever is over a limit is dropped, oldest first.
@@ -392,7 +433,7 @@ impl Store {
                 return Err(SelectError::TooManySamples { limit: SELECTION });
             }
             let samples = samples.range(start..end).copied().collect();
-            selected.push(Series { labels: column.labels.clone(), samples });
+            selected.push(Series::new(column.labels.clone(), samples));
         }
         selected.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(selected)
@@ -473,6 +514,17 @@ impl Store {
             refused: self.refused.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Select for Store {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from: Millis,
+        to: Millis,
+    ) -> Result<Vec<Series>, SelectError> {
+        Store::select(self, matchers, from, to)
     }
 }
 

@@ -157,10 +157,10 @@ proptest! {
         let expected: Vec<Series> = model
             .iter()
             .filter(|(labels, _)| matchers.iter().all(|m| m.fits(labels)))
-            .map(|(labels, samples)| Series {
-                labels: labels.clone(),
-                samples: samples.range(from..=to).map(|(at, value)| Sample { at: *at, value: *value }).collect(),
-            })
+            .map(|(labels, samples)| Series::new(
+                labels.clone(),
+                samples.range(from..=to).map(|(at, value)| Sample { at: *at, value: *value }).collect(),
+            ))
             .filter(|series| !series.samples.is_empty())
             .collect();
         prop_assert_eq!(store.select(&matchers, from, to).expect("a selection"), expected);
