@@ -7,6 +7,7 @@
 //! - [`fact`]: the closed list of things that can happen, in past tense.
 //! - [`event`]: a fact with its place in the journal, its time, its actor and its cause.
 //! - [`store`]: the event table in SQLite, one hash chain, group commit, following.
+//! - [`clock`]: the time that events are stamped with.
 //! - [`view`]: the present, a fold of all events; it can be rebuilt at any time.
 //! - [`id`] and [`word`]: the nouns that facts are made of.
 //!
@@ -17,6 +18,7 @@
 //! - **fact**: what an event says, typed; stored with its kind and a version.
 //! - **fold**: everything else; the view, the pages and the reports can be thrown away.
 
+pub mod clock;
 pub mod event;
 pub mod fact;
 pub mod id;
@@ -24,6 +26,7 @@ pub mod store;
 pub mod view;
 pub mod word;
 
+pub use clock::Clock;
 pub use event::{Actor, Event};
 pub use fact::Fact;
 pub use id::{

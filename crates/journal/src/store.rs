@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 
-use crate::{Actor, DeploymentId, Event, EventId, Fact, IncidentId, RunId};
+use crate::{Actor, Clock, DeploymentId, Event, EventId, Fact, IncidentId, RunId};
 
 /// The steps that make the newest schema out of any older one; `user_version` counts them.
 const MIGRATIONS: &[&str] = &["
@@ -66,6 +66,7 @@ struct Shared {
     writes: Mutex<Option<Sender<Write>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     newest: watch::Receiver<u64>,
+    clock: Arc<Clock>,
 }
 
 impl Drop for Shared {
@@ -175,15 +176,18 @@ impl Journal {
         let mut connection = connect(&path).map_err(database)?;
         migrate(&mut connection, &path)?;
         let last = last_id(&connection).map_err(database)?;
+        let clock = Arc::new(Clock::start(newest_time(&connection).map_err(database)?));
         let reader = connect(&path).map_err(database)?;
         reader.pragma_update(None, "query_only", true).map_err(database)?;
 
         let (writes, queue) = channel();
         let (announce, newest) = watch::channel(last);
-        let writer_path = path.clone();
+        let (writer_path, writer_clock) = (path.clone(), Arc::clone(&clock));
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || Writer { path: writer_path, connection, announce }.run(&queue))
+            .spawn(move || {
+                Writer { path: writer_path, connection, announce, clock: writer_clock }.run(&queue);
+            })
             .expect("a process that cannot start one thread cannot go on");
         Ok(Self {
             shared: Arc::new(Shared {
@@ -192,8 +196,14 @@ impl Journal {
                 writes: Mutex::new(Some(writes)),
                 writer: Mutex::new(Some(writer)),
                 newest,
+                clock,
             }),
         })
+    }
+
+    /// Returns the time as events are stamped with it; the machine's, without its jumps.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     /// Appends a fact and returns its event once it is on disk.
@@ -421,6 +431,7 @@ struct Writer {
     path: PathBuf,
     connection: Connection,
     announce: watch::Sender<u64>,
+    clock: Arc<Clock>,
 }
 
 impl Writer {
@@ -467,7 +478,7 @@ impl Writer {
                 id += 1;
                 let event = Event {
                     id: EventId(id),
-                    at: Timestamp::now(),
+                    at: self.clock.now(),
                     actor: write.actor.clone(),
                     cause: write.cause,
                     fact,
@@ -569,6 +580,13 @@ fn last_id(connection: &Connection) -> rusqlite::Result<u64> {
     let last: Option<i64> =
         connection.query_row("SELECT max(id) FROM event", [], |row| row.get(0))?;
     Ok(last.unwrap_or(0).unsigned_abs())
+}
+
+/// Returns when the newest event happened.
+fn newest_time(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let newest = "SELECT at FROM event ORDER BY id DESC LIMIT 1";
+    let at: Option<i64> = connection.query_row(newest, [], |row| row.get(0)).optional()?;
+    Ok(at.and_then(|at| Timestamp::from_nanosecond(at.into()).ok()))
 }
 
 /// Returns the id and the hash of the last event; before the first one, 0 and 32 zero bytes.

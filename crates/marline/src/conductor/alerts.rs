@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use journal::{Fact, Labels, ReleaseId};
 use watch::rule::Rules;
 
@@ -36,7 +35,7 @@ impl Conductor {
                 of = newest;
                 self.resolve_orphans(&rules, false).await?;
             }
-            let now = Timestamp::now();
+            let now = self.journal.now();
             if rules.due().is_none_or(|due| due > now) {
                 continue;
             }

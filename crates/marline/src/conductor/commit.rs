@@ -12,7 +12,6 @@ use deploy::release::ComposeSnapshot;
 use guard::check::{Area, Options};
 use guard::gate::{Decision, Question, RunOutcome};
 use guard::policy::{self, Evaluation, Fence, Input};
-use jiff::Timestamp;
 use journal::{CommitId, Conclusion, EventId, Fact, RunId, ServiceName};
 use sha2::{Digest, Sha256};
 use source::Finding;
@@ -405,7 +404,7 @@ impl Conductor {
             runs,
             findings: digest,
         };
-        Ok(self.releases.cut(&cut, Timestamp::now())?)
+        Ok(self.releases.cut(&cut, self.journal.now())?)
     }
 }
 

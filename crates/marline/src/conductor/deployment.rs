@@ -211,9 +211,9 @@ impl Conductor {
         at: Timestamp,
         cause: Option<EventId>,
     ) -> anyhow::Result<()> {
-        let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+        let wait = Duration::try_from(at.duration_since(self.journal.now())).unwrap_or_default();
         tokio::time::sleep(wait + Duration::from_millis(5)).await;
-        let now = Timestamp::now();
+        let now = self.journal.now();
         // What can be said of the step is on record before anything follows from its end.
         let is_judged = self.view().deployments.get(&id).is_some_and(|deployment| {
             rollout::judged_share(deployment).is_some() && {
@@ -269,7 +269,7 @@ impl Conductor {
         if deployment.is_over() {
             return Ok(());
         }
-        let took = Timestamp::now().duration_since(deployment.at).as_millis().max(0) as u64;
+        let took = self.journal.now().duration_since(deployment.at).as_millis().max(0) as u64;
         let fact = match ending {
             Ending::Finished => Fact::DeploymentFinished {
                 deployment: id,
@@ -388,7 +388,7 @@ impl Conductor {
         cause: Option<EventId>,
     ) -> anyhow::Result<()> {
         let Some(spec) = self.specs.get(release, service) else { return Ok(()) };
-        let now = Timestamp::now();
+        let now = self.journal.now();
         let (ended, is_wanted, dependency_down, release_age) = {
             let view = self.view();
             let Some(state) = view.services.get(service) else { return Ok(()) };

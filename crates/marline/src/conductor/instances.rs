@@ -11,7 +11,6 @@ use std::time::Duration;
 use deploy::diagnosis::{Symptoms, diagnose};
 use deploy::engine::{ExecCommand, LogCursor};
 use deploy::{Instance, InstanceState};
-use jiff::Timestamp;
 use journal::{Certainty, Diagnosis, Fact, Health, InstanceId, ServiceName};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinHandle;
@@ -215,8 +214,8 @@ impl Conductor {
         loop {
             let probed = match &spec.asked {
                 Asked::Alive { after } => {
-                    let age = Timestamp::now().duration_since(instance.started);
-                    let left = after.saturating_sub(age.unsigned_abs());
+                    let age = self.journal.now().duration_since(instance.started);
+                    let left = after.saturating_sub(Duration::try_from(age).unwrap_or_default());
                     tokio::time::sleep(left).await;
                     watch::check::Probed {
                         well: true,
@@ -229,7 +228,7 @@ impl Conductor {
                     probe.ask(&target).await
                 }
             };
-            let now = Timestamp::now();
+            let now = self.journal.now();
             let change = check.observe(&probed, now);
             if probed.well && !is_ready {
                 is_ready = true;
@@ -250,7 +249,7 @@ impl Conductor {
                 };
                 let _ = self.append(None, fact).await;
             }
-            let due = check.due().duration_since(Timestamp::now());
+            let due = check.due().duration_since(self.journal.now());
             let wait = Duration::try_from(due).unwrap_or(Duration::ZERO);
             tokio::time::sleep(wait.max(Duration::from_millis(20))).await;
         }

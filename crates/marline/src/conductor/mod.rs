@@ -33,7 +33,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use deploy::proxy::ProxyClient;
 use deploy::{Engine, ReleaseStore};
-use jiff::Timestamp;
 use journal::{Actor, Event, EventId, Fact, Journal, RunId, View};
 use pipeline::execute::Groups;
 use source::git::Repository;
@@ -159,7 +158,7 @@ impl Conductor {
                 },
             )
             .await?;
-        for action in react::resume(&self.view(), Timestamp::now()) {
+        for action in react::resume(&self.view(), self.journal.now()) {
             self.take(action, Some(started.id));
         }
         let mut tasks = tokio::task::JoinSet::new();

@@ -114,7 +114,7 @@ impl Traffic {
                         Ok(Some(report)) => self.hear(report).await?,
                         Ok(None) | Err(_) => break,
                     },
-                    _ = second.tick() => self.sample(Timestamp::now()),
+                    _ = second.tick() => self.sample(self.journal.now()),
                 }
             }
         }
@@ -122,7 +122,7 @@ impl Traffic {
 
     /// Begins to judge a deployment, or its next step.
     pub fn judge(&self, question: Question) {
-        let now = Timestamp::now();
+        let now = self.journal.now();
         let weight = f64::from(question.share) / 10_000.0;
         let mut inner = self.lock();
         if let Some(judged) = inner.judged.get_mut(&question.deployment) {
@@ -200,7 +200,9 @@ impl Traffic {
     }
 
     async fn hear(&self, report: TallyReport) -> Result<(), JournalError> {
-        let facts = self.lock().hear(report);
+        // The proxy's clock may have jumped; what is judged by time goes by one clock.
+        let now = self.journal.now();
+        let facts = self.lock().hear(report, now);
         for fact in facts {
             self.append(Some(fact)).await?;
         }
@@ -243,12 +245,12 @@ impl Traffic {
 
 impl Inner {
     /// Adds a report and returns the verdicts that it leads to.
-    fn hear(&mut self, report: TallyReport) -> Vec<(EventId, Fact)> {
+    fn hear(&mut self, report: TallyReport, now: Timestamp) -> Vec<(EventId, Fact)> {
         if report.epoch != self.epoch {
             self.last.clear();
             self.epoch.clone_from(&report.epoch);
         }
-        self.end_seconds(report.at.as_second());
+        self.end_seconds(now.as_second());
         let mut touched: Vec<DeploymentId> = Vec::new();
         for tally in report.tallies {
             let key = (tally.service.clone(), tally.release.clone(), tally.instance.clone());
@@ -268,7 +270,7 @@ impl Inner {
                 second.failed += change.failed;
             }
             for (id, judged) in &mut self.judged {
-                if judged.hear(&tally, &change, report.at) {
+                if judged.hear(&tally, &change, now) {
                     touched.push(*id);
                 }
             }
@@ -276,8 +278,8 @@ impl Inner {
         let mut facts = Vec::new();
         for id in touched {
             let Some(judged) = self.judged.get_mut(&id) else { continue };
-            let (verdict, evidence) = judged.answer(report.at);
-            let step_is_over = judged.judge.step_for(report.at) >= judged.step_time;
+            let (verdict, evidence) = judged.answer(now);
+            let step_is_over = judged.judge.step_for(now) >= judged.step_time;
             let counts =
                 verdict == Verdict::Worse || (verdict == Verdict::NotWorse && step_is_over);
             if counts {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod browser;
 mod carry;
+mod clock;
 mod crash;
 mod demo;
 mod docs;

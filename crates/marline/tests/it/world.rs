@@ -116,6 +116,11 @@ impl World {
 
     /// Starts `marline up` with more words and waits until it answers.
     pub fn up_with(&mut self, words: &[&str]) -> &mut Self {
+        self.up_in(words, &[])
+    }
+
+    /// Starts `marline up` in an environment of its own and waits until it answers.
+    pub fn up_in(&mut self, words: &[&str], environment: &[(&str, &OsStr)]) -> &mut Self {
         fs::create_dir_all(self.state()).unwrap();
         let log = fs::OpenOptions::new()
             .create(true)
@@ -124,6 +129,7 @@ impl World {
             .unwrap();
         let child = self
             .command(["up", "--detached", "--port", "0"].iter().chain(words))
+            .envs(environment.iter().copied())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -260,6 +266,13 @@ impl Said {
         );
         self
     }
+}
+
+/// Says that a test skips for want of a program; where all must be there, fails it.
+pub fn peer_is_missing(test: &str, peer: &str) {
+    let required = std::env::var_os("MARLINE_REQUIRE_PEERS").is_some();
+    assert!(!required, "{test}: {peer} is missing");
+    println!("{test}: skipped, {peer} is missing");
 }
 
 /// Gives other threads and processes a moment.
