@@ -29,6 +29,20 @@ pub enum Ending {
     },
 }
 
+/// What an incident is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// A release that was taken back.
+    Deployment(DeploymentId),
+    /// Instances that end again and again while nothing is deployed.
+    CrashLoop {
+        /// The event in which it was found.
+        found: EventId,
+        /// The service.
+        service: ServiceName,
+    },
+}
+
 /// Something to do. Each is safe to repeat: after a crash it is taken again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -162,10 +176,10 @@ pub enum Action {
         /// Its release.
         release: ReleaseId,
     },
-    /// Open an incident about a deployment.
+    /// Open an incident.
     OpenIncident {
-        /// The deployment.
-        deployment: DeploymentId,
+        /// What about.
+        about: Trouble,
     },
     /// Watch until users are well again, then close an incident.
     Resolve {
@@ -207,8 +221,11 @@ impl Action {
             Action::Reconcile { service } => format!("bring {service} to what is wanted"),
             Action::Restart { service } => format!("restart {service}"),
             Action::Heal { service, .. } => format!("heal {service}"),
-            Action::OpenIncident { deployment } => {
+            Action::OpenIncident { about: Trouble::Deployment(deployment) } => {
                 format!("open an incident about deployment {deployment}")
+            }
+            Action::OpenIncident { about: Trouble::CrashLoop { service, .. } } => {
+                format!("open an incident about {service}, which crashes again and again")
             }
             Action::Resolve { incident } => format!("close incident {incident}"),
             Action::CleanUp => "remove old releases".to_owned(),

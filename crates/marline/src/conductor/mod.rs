@@ -274,7 +274,7 @@ impl Conductor {
             Action::Heal { service, instance, release } => {
                 self.heal(service, instance, release, cause).await
             }
-            Action::OpenIncident { deployment } => self.open_incident(*deployment, cause).await,
+            Action::OpenIncident { about } => self.open_incident(about, cause).await,
             Action::Resolve { incident } => self.resolve(*incident, cause).await,
             Action::CleanUp => self.clean_up(cause).await,
             Action::StopAll => self.stop_all(cause).await,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use journal::view::{Commit, Deployment, Gate};
 use journal::{CommitId, Conclusion, Event, Fact, ReleaseId, ServiceName, View, Weight};
 
-use super::action::{Action, DeployReason};
+use super::action::{Action, DeployReason, Trouble};
 use super::rollout;
 
 /// Returns what to do about an event. The view has the event folded in already.
@@ -70,11 +70,12 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
         Fact::DeploymentStarted { deployment, .. } => rollout::next(view, *deployment, event.at),
         Fact::TrafficShifted { deployment: Some(deployment), .. }
         | Fact::VerdictReached { deployment, .. } => rollout::next(view, *deployment, event.at),
-        Fact::DeploymentFinished { deployment, .. } => view
-            .deployments
-            .get(deployment)
-            .map(|done| vec![deploy(&done.to), Action::CleanUp])
-            .unwrap_or_default(),
+        Fact::DeploymentFinished { deployment, service, .. } => {
+            let done = view.deployments.get(deployment);
+            let more = done.map(|done| vec![deploy(&done.to), Action::CleanUp]);
+            let mended = crash_incidents(view, service);
+            more.into_iter().flatten().chain(mended).collect()
+        }
         Fact::DeploymentRolledBack { deployment, service, .. } => {
             let incident = view
                 .open_incidents()
@@ -82,7 +83,8 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
                 .map(|incident| Action::Resolve { incident: incident.id });
             // Users were, or could have been, affected unless somebody asked for it.
             let is_asked = view.deployments.get(deployment).is_none_or(|d| d.abort_requested);
-            let open = (!is_asked).then_some(Action::OpenIncident { deployment: *deployment });
+            let about = Trouble::Deployment(*deployment);
+            let open = (!is_asked).then_some(Action::OpenIncident { about });
             // A newer release may have waited for this one to be out of the way.
             let newest = view.newest_release().map(|(release, _)| deploy(release));
             std::iter::once(Action::Reconcile { service: service.clone() })
@@ -111,7 +113,17 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
                 }]
             })
         }
-        Fact::CrashLoopFound { service, release, .. } => after_crash_loop(view, service, release),
+        Fact::CrashLoopFound { service, release, .. } => {
+            // A deployment under way tells of it when it goes back.
+            let is_moving = view.deployment_of(service).is_some();
+            let about = Trouble::CrashLoop { found: event.id, service: service.clone() };
+            let open = (!is_moving).then_some(Action::OpenIncident { about });
+            open.into_iter().chain(after_crash_loop(view, service, release)).collect()
+        }
+        Fact::IncidentOpened { service, deployment: None, .. }
+        | Fact::HealingFinished { service, worked: true, .. } => {
+            crash_incidents(view, service).collect()
+        }
 
         // Known for its own sake; others read it.
         _ => vec![],
@@ -144,10 +156,21 @@ pub fn resume(view: &View, now: Timestamp) -> Vec<Action> {
     actions
         .extend(view.services.keys().map(|service| Action::Reconcile { service: service.clone() }));
     actions.extend(view.open_incidents().filter_map(|incident| {
-        let deployment = view.deployments.get(&incident.deployment?)?;
-        deployment.is_over().then_some(Action::Resolve { incident: incident.id })
+        let deployment = incident.deployment.and_then(|id| view.deployments.get(&id));
+        let is_over = deployment.is_none_or(Deployment::is_over);
+        is_over.then_some(Action::Resolve { incident: incident.id })
     }));
     actions
+}
+
+/// Returns what watches the open incidents of a service that no deployment is behind.
+fn crash_incidents<'a>(
+    view: &'a View,
+    service: &'a ServiceName,
+) -> impl Iterator<Item = Action> + 'a {
+    view.open_incidents()
+        .filter(move |incident| incident.deployment.is_none() && incident.service == *service)
+        .map(|incident| Action::Resolve { incident: incident.id })
 }
 
 fn deploy(release: &ReleaseId) -> Action {

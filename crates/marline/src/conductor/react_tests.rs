@@ -7,7 +7,7 @@ use journal::{
     Weight,
 };
 
-use super::super::action::{Action, DeployReason, Ending};
+use super::super::action::{Action, DeployReason, Ending, Trouble};
 use super::{react, resume};
 
 /// Folds facts, a second apart, and reacts to the last one.
@@ -75,6 +75,16 @@ fn seen(commit: &str) -> Fact {
         author: "Ana".into(),
         subject: "a change".into(),
         files_changed: 1,
+    }
+}
+
+fn crash_loop(release: &str) -> Fact {
+    Fact::CrashLoopFound {
+        service: web(),
+        release: release.into(),
+        exits: 5,
+        milliseconds: 12_000,
+        cause: "the program ends by itself".into(),
     }
 }
 
@@ -461,7 +471,7 @@ fn an_incident_is_watched_to_its_end_after_the_roll_back() {
         reason: "worse".into(),
         affected: Affected::default(),
     });
-    let open = Action::OpenIncident { deployment: DeploymentId(2) };
+    let open = Action::OpenIncident { about: Trouble::Deployment(DeploymentId(2)) };
     let resolve = Action::Resolve { incident: IncidentId(1) };
     assert_eq!(actions[..3], [Action::Reconcile { service: web() }, open, resolve]);
 }
@@ -474,6 +484,43 @@ fn an_instance_that_ends_in_peace_time_is_healed() {
     story.then(finished(1));
     let heal = Action::Heal { service: web(), instance: name("one", 0), release: "one".into() };
     assert_eq!(story.then(exited("one", 0)), [heal]);
+}
+
+#[test]
+fn a_crash_loop_in_peace_time_is_an_incident_that_is_watched_until_it_is_healed() {
+    let mut story = Story::told([seen("a"), cut("a", "one"), started(1, None, "one")]);
+    story.run_instances("one");
+    story.then(shifted(1, &[("one", 10_000)]));
+    story.then(finished(1));
+    let found = EventId(story.next);
+    let about = Trouble::CrashLoop { found, service: web() };
+    assert_eq!(story.then(crash_loop("one")), [Action::OpenIncident { about }]);
+    let resolve = Action::Resolve { incident: IncidentId(1) };
+    let opened = story.then(Fact::IncidentOpened {
+        incident: IncidentId(1),
+        service: web(),
+        title: "web crashes again and again".into(),
+        deployment: None,
+        release: Some("one".into()),
+        onset_ms: 0,
+        suspects: vec![],
+        affected: Affected::default(),
+    });
+    assert_eq!(opened, [resolve.clone()]);
+    assert!(resume(&story.view, story.now()).contains(&resolve));
+    let healed = story.then(Fact::HealingFinished {
+        service: web(),
+        started: found,
+        worked: true,
+        outcome: "all its instances answer again".into(),
+    });
+    assert_eq!(healed, [resolve]);
+}
+
+#[test]
+fn a_crash_loop_of_a_release_that_is_going_out_is_told_by_its_deployment() {
+    let mut story = Story::with_canary();
+    assert_eq!(story.then(crash_loop("two")), []);
 }
 
 #[test]

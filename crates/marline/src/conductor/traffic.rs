@@ -14,6 +14,7 @@ use journal::{
     ServiceName, Verdict,
 };
 use series::{Labels, Row};
+use watch::incident::Impact;
 use watch::verdict::{Arm, History, Judge, Settings};
 
 /// How many seconds of a service's past are kept for the judge.
@@ -188,6 +189,21 @@ impl Traffic {
     /// Returns when the new release of a deployment failed a request for the first time.
     pub fn first_bad(&self, deployment: DeploymentId) -> Option<Timestamp> {
         self.lock().judged.get(&deployment)?.first_bad
+    }
+
+    /// Returns who was affected by what happens to a service since a time, at most an hour ago.
+    pub fn affected_since(&self, service: &ServiceName, since: Timestamp) -> Affected {
+        let inner = self.lock();
+        let mut impact = Impact::default();
+        let Some(past) = inner.past.get(service) else { return impact.affected() };
+        let asked = usize::try_from(inner.second - since.as_second() + 1).unwrap_or(0);
+        let seconds = asked.min(past.len());
+        let first = inner.second + 1 - seconds as i64;
+        for (tally, second) in past.iter().skip(past.len() - seconds).zip(first..) {
+            let at = Timestamp::from_second(second).unwrap_or(since);
+            impact.observe_many(tally.requests, tally.failed, at);
+        }
+        impact.affected()
     }
 
     /// Returns requests and failures of a service in the last `seconds`.

@@ -275,3 +275,32 @@ fn a_service_that_prints_its_secret_does_not_show_it() {
     let said = world.marline(["logs", "web"]).ends(0).says("token ***");
     assert!(!said.out.contains("correct-horse"), "{}", said.out);
 }
+
+#[test]
+fn a_crash_loop_in_peace_time_is_an_incident_until_it_stays_well() {
+    let port = free_port();
+    let mut world = World::new();
+    let deadly = "self.path == '/die' and os._exit(3)";
+    world.commit("first", &[("web.py", &service("one", deadly)), ("compose.yaml", &compose(port))]);
+    world.up();
+    world.wait_deployed();
+    let mut opened = None;
+    world.wait_until("an incident is open", |world| {
+        get(port, "/die");
+        opened = world.view().open_incidents().next().cloned();
+        opened.is_some()
+    });
+    let incident = opened.expect("it was waited for");
+    assert!(incident.title.contains("web crashes again and again"), "{incident:?}");
+    assert_eq!(incident.deployment, None);
+    assert!(incident.suspects[0].what.contains("“first”"), "{incident:?}");
+    world
+        .marline(["why", &format!("incident {}", incident.id)])
+        .ends(0)
+        .says("crashes again and again");
+    let affected = world.wait_for("the end of the incident", |fact| match fact {
+        Fact::IncidentResolved { affected, .. } => Some(*affected),
+        _ => None,
+    });
+    assert!(affected.failed > 0, "{affected:?}");
+}
