@@ -56,13 +56,16 @@ async fn measure() {
         let sandbox = Sandbox::open(&spec).await.expect("a box");
         println!("{:>40}: {:>6} µs", format!("open, {level}"), opening.elapsed().as_micros());
         for (name, argv) in &commands {
-            for (layer, what) in [(false, ""), (true, ", layer")] {
+            for (layer, observe, what) in
+                [(false, false, ""), (true, false, ", layer"), (true, true, ", layer, observed")]
+            {
                 let started = Instant::now();
                 let before = cpu();
                 for _ in 0..count {
                     let command = Command::new(argv[0])
                         .args(&argv[1..])
                         .layer(layer)
+                        .observe(observe)
                         .stdout(Output::Null)
                         .stderr(Output::Null);
                     let process = sandbox.spawn(command).await.expect("started");

@@ -17,9 +17,10 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::{oneshot, watch};
 
+use crate::observe::Observer;
 use crate::process::{Command, Exit, Input, Output, Process, SpawnError};
 use crate::wire::{self, Answer, Request, Spawn, Stage};
-use crate::{BoxSpec, Layer, Level, Protection};
+use crate::{BoxSpec, Layer, Level, Protection, Wall};
 
 /// The first argument that makes our own program a zygote.
 pub(crate) const ENTRY: &str = "__box";
@@ -150,7 +151,7 @@ impl Sandbox {
     /// and not an exit code.
     pub async fn spawn(&self, command: Command) -> Result<Process, SpawnError> {
         let id = self.link.next_id();
-        let Command { argv, env, cwd, layer, stdin, stdout, stderr } = command;
+        let Command { argv, env, cwd, layer, hold, observe, stdin, stdout, stderr } = command;
         let cwd = cwd.map_or_else(|| self.workspace.clone(), |cwd| self.workspace.join(cwd));
         let env = env
             .into_iter()
@@ -167,6 +168,8 @@ impl Sandbox {
         let spawn = Spawn {
             id,
             layer,
+            hold,
+            observe: observe && self.has_layers(),
             stdio: [false; 3],
             cwd: cwd.as_os_str().as_bytes().to_vec(),
             argv,
@@ -182,7 +185,10 @@ impl Sandbox {
         let (stderr, stderr_reader) = output(stderr)?;
         let streams = [stdin, stdout, stderr];
         let spawn = Spawn { stdio: streams.each_ref().map(Option::is_some), ..spawn };
-        let fds: Vec<BorrowedFd<'_>> = streams.iter().flatten().map(AsFd::as_fd).collect();
+        let mut fds: Vec<BorrowedFd<'_>> = streams.iter().flatten().map(AsFd::as_fd).collect();
+        let observed = if spawn.observe { Some(observed(&spawn)?) } else { None };
+        let (observer, socket) = observed.unzip();
+        fds.extend(socket.iter().map(AsFd::as_fd));
 
         let (started, exit) = self.link.expect_process(id)?;
         if let Err(error) = self.link.send(&Request::Spawn(spawn), &fds).await {
@@ -191,6 +197,7 @@ impl Sandbox {
         }
         // The box holds its own copies now; ours would keep the pipes from ending.
         drop(streams);
+        drop(socket);
         match started.await.map_err(|_| BoxLost)? {
             Ok(pid) => Ok(Process {
                 link: Arc::clone(&self.link),
@@ -199,6 +206,7 @@ impl Sandbox {
                 stdout: stdout_reader,
                 stderr: stderr_reader,
                 exit,
+                observer,
             }),
             Err((stage, source)) => Err(match stage {
                 Stage::Exec => SpawnError::Program {
@@ -214,6 +222,33 @@ impl Sandbox {
         }
     }
 
+    /// Tells whether the box records the changes of each layered process.
+    pub fn has_layers(&self) -> bool {
+        self.protection.has(Wall::Layers)
+    }
+
+    /// Folds a layer that was held into the workspace.
+    ///
+    /// No layered process may run meanwhile.
+    pub async fn fold(&self) -> Result<(), ReplayError> {
+        let id = self.link.next_id();
+        self.finish(id, &Request::Fold { id }, &[]).await
+    }
+
+    async fn finish(
+        &self,
+        id: u64,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), ReplayError> {
+        let done = self.link.expect_replay(id).map_err(ReplayError::Lost)?;
+        self.link.send(request, fds).await.map_err(|_| ReplayError::Lost(BoxLost))?;
+        match done.await.map_err(|_| ReplayError::Lost(BoxLost))? {
+            0 => Ok(()),
+            errno => Err(ReplayError::Fold(io::Error::from_raw_os_error(errno))),
+        }
+    }
+
     /// Folds a layer recorded earlier, in this box or another, into the workspace.
     ///
     /// No layered process may run meanwhile.
@@ -221,16 +256,8 @@ impl Sandbox {
         let upper = layer.dir().join("upper").canonicalize().map_err(ReplayError::Fold)?;
         let opened = std::fs::File::open(&upper).map_err(ReplayError::Fold)?;
         let id = self.link.next_id();
-        let done = self.link.expect_replay(id).map_err(ReplayError::Lost)?;
         let request = Request::Replay { id, upper: upper.as_os_str().as_bytes().to_vec() };
-        self.link
-            .send(&request, &[opened.as_fd()])
-            .await
-            .map_err(|_| ReplayError::Lost(BoxLost))?;
-        match done.await.map_err(|_| ReplayError::Lost(BoxLost))? {
-            0 => Ok(()),
-            errno => Err(ReplayError::Fold(io::Error::from_raw_os_error(errno))),
-        }
+        self.finish(id, &request, &[opened.as_fd()]).await
     }
 
     /// Kills everything that is left in the box and waits until it is gone.
@@ -302,6 +329,25 @@ fn check_passable(spawn: &Spawn) -> Result<(), SpawnError> {
         }
         None => Ok(()),
     }
+}
+
+/// Names what is tried to be executed, as absolute paths.
+fn programs(spawn: &Spawn) -> Result<Vec<Vec<u8>>, SpawnError> {
+    let programs = crate::launch::programs(spawn)
+        .map_err(|error| SpawnError::Unpassable { what: error.to_string() })?;
+    let absolute = programs.into_iter().map(|program| {
+        let program = program.into_bytes();
+        if program.starts_with(b"/") { program } else { [&spawn.cwd, &b"/"[..], &program].concat() }
+    });
+    Ok(absolute.collect())
+}
+
+/// Starts an observer; the box gets the other end of its socket.
+fn observed(spawn: &Spawn) -> Result<(Observer, OwnedFd), SpawnError> {
+    let (here, there) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|errno| SpawnError::Reach(errno.into()))?;
+    Ok((Observer::start(here, programs(spawn)?).map_err(SpawnError::Reach)?, there))
 }
 
 fn output(output: Output) -> Result<(Option<OwnedFd>, Option<pipe::Receiver>), SpawnError> {

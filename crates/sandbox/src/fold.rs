@@ -134,6 +134,31 @@ pub(crate) fn fold(upper: &OwnedFd, base: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Copies an upper directory, with what it says is deleted, by hard links.
+pub(crate) fn keep(upper: &OwnedFd, copy: &OwnedFd) -> io::Result<()> {
+    for name in list(upper)? {
+        let above = stat_at(upper, &name)?;
+        if is_whiteout(&above) {
+            mknodat(copy, name.as_c_str(), SFlag::S_IFCHR, Mode::empty(), 0)?;
+        } else if kind_of(&above) == FileKind::Directory {
+            let from = open_dir(upper, &name)?;
+            mkdirat(copy, name.as_c_str(), Mode::S_IRWXU)?;
+            let to = open_dir(copy, &name)?;
+            if is_opaque(&from) {
+                set_opaque(&to)?;
+            }
+            keep(&from, &to)?;
+            dress(copy, &name, &above)?;
+        } else {
+            link_or_copy(upper, &name, copy, &name, &above)?;
+        }
+    }
+    let own = fstat(upper)?;
+    nix::sys::stat::fchmod(copy, Mode::from_bits_truncate(own.st_mode & 0o7777))?;
+    utimensat(copy, c".", &accessed(&own), &modified(&own), UtimensatFlags::NoFollowSymlink)?;
+    Ok(())
+}
+
 /// Puts one file, link or pipe in its place below.
 fn place(
     upper: &OwnedFd,
@@ -291,6 +316,20 @@ fn is_opaque(dir: &OwnedFd) -> bool {
         )
     };
     count == 1 && value == *b"y"
+}
+
+fn set_opaque(dir: &OwnedFd) -> io::Result<()> {
+    // SAFETY: the name is a C string and the value is as long as is said.
+    let set = unsafe {
+        libc::fsetxattr(
+            dir.as_raw_fd(),
+            c"user.overlay.opaque".as_ptr(),
+            b"y".as_ptr().cast(),
+            1,
+            0,
+        )
+    };
+    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn owner(stat: &FileStat) -> (u32, u32) {

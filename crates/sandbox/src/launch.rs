@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use nix::libc;
 use seccompiler::BpfProgram;
 
+use crate::observe::calls::HAND_OVER;
 use crate::wire::{Spawn, Stage};
 
 const STACK: usize = 256 * 1024;
@@ -23,6 +24,8 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 pub(crate) struct Walls {
     /// System calls that are refused.
     pub filter: BpfProgram,
+    /// Stops the system calls that an observer looks at.
+    pub observing: BpfProgram,
     /// A Landlock ruleset.
     pub ruleset: Option<OwnedFd>,
     /// Resource limits by number.
@@ -52,6 +55,8 @@ struct Plan<'a> {
     streams: [Option<RawFd>; 3],
     walls: &'a Walls,
     filter: libc::sock_fprog,
+    /// Where an observer waits for the listener, and the filter that makes one.
+    observer: Option<(RawFd, libc::sock_fprog)>,
     failure: Cell<Option<(Stage, i32)>>,
 }
 
@@ -84,11 +89,10 @@ impl Launcher {
                 .stdio
                 .map(|named| if named { given.next().map(AsRawFd::as_raw_fd) } else { None }),
             walls,
-            filter: libc::sock_fprog {
-                len: walls.filter.len() as u16,
-                // The two types are the same structure of the kernel; it only reads it.
-                filter: walls.filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
-            },
+            filter: program(&walls.filter),
+            observer: (spawn.observe && !walls.observing.is_empty())
+                .then(|| Some((streams.last()?.as_raw_fd(), program(&walls.observing))))
+                .flatten(),
             failure: Cell::new(None),
         };
 
@@ -119,7 +123,7 @@ impl Launcher {
 }
 
 /// Lists what to try to execute, as `execvp` would.
-fn programs(spawn: &Spawn) -> Result<Vec<CString>, std::ffi::NulError> {
+pub(crate) fn programs(spawn: &Spawn) -> Result<Vec<CString>, std::ffi::NulError> {
     let name = spawn.argv.first().map_or(&b""[..], Vec::as_slice);
     if name.is_empty() || name.contains(&b'/') {
         return Ok(vec![CString::new(name)?]);
@@ -129,6 +133,14 @@ fn programs(spawn: &Spawn) -> Result<Vec<CString>, std::ffi::NulError> {
         .split(|byte| *byte == b':')
         .map(|dir| CString::new([if dir.is_empty() { b"." } else { dir }, b"/", name].concat()))
         .collect()
+}
+
+/// Shows a filter to the kernel, which only reads it; the two types are the same structure.
+fn program(filter: &BpfProgram) -> libc::sock_fprog {
+    libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
@@ -205,6 +217,19 @@ unsafe fn execute(plan: &Plan<'_>) -> (Stage, i32) {
         {
             return (Stage::Walls, last_errno());
         }
+        if let Some((socket, filter)) = &plan.observer {
+            let listener = libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                std::ptr::from_ref(filter),
+            );
+            // Where there can be none the process runs unobserved, and the observer hears the end
+            // of its socket. One that nobody holds would fail every call it stops.
+            if listener >= 0 && hand_over(*socket, listener as RawFd) < 0 {
+                return (Stage::Walls, last_errno());
+            }
+        }
         let mut errno = libc::ENOENT;
         for program in plan.programs {
             libc::execve(program.as_ptr(), plan.argv.as_ptr(), plan.env.as_ptr());
@@ -216,5 +241,31 @@ unsafe fn execute(plan: &Plan<'_>) -> (Stage, i32) {
             }
         }
         (Stage::Exec, errno)
+    }
+}
+
+/// Sends a descriptor in the form of a message of `wire`.
+///
+/// # Safety
+///
+/// Both are open descriptors, and the first is a socket.
+unsafe fn hand_over(socket: RawFd, listener: RawFd) -> isize {
+    let mut form = [0_u8, 0];
+    let mut part = libc::iovec { iov_base: form.as_mut_ptr().cast(), iov_len: form.len() };
+    let mut control = [0_u64; 8];
+    // SAFETY: the message points to live values of this frame, and the control buffer is aligned
+    // and larger than the space of one descriptor.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
+        let head = libc::CMSG_FIRSTHDR(&raw const message);
+        (*head).cmsg_level = libc::SOL_SOCKET;
+        (*head).cmsg_type = libc::SCM_RIGHTS;
+        (*head).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+        libc::CMSG_DATA(head).cast::<RawFd>().write_unaligned(listener);
+        libc::sendmsg(socket, &raw const message, HAND_OVER)
     }
 }

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::fold;
+
 /// What one step changed in the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
@@ -85,6 +87,23 @@ pub enum LayerError {
 impl Layer {
     pub(crate) fn new(layers_dir: &Path, number: u64, part: u32, shared: bool) -> Self {
         Self { number, dir: layers_dir.join(number.to_string()), file: list_name(part), shared }
+    }
+
+    /// Returns a layer that was kept in a directory with [`keep`](Self::keep).
+    pub fn kept(dir: impl Into<PathBuf>) -> Self {
+        Self { number: 0, dir: dir.into(), file: list_name(0), shared: false }
+    }
+
+    /// Keeps a copy of the layer in a directory that does not exist yet, by hard links.
+    ///
+    /// As with the layer itself, a file that is edited in place is edited in the copy, too.
+    pub fn keep(&self, dir: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        let from = std::fs::File::open(self.dir.join("upper"))?.into();
+        std::fs::create_dir(dir.join("upper"))?;
+        let to = std::fs::File::open(dir.join("upper"))?.into();
+        fold::keep(&from, &to)?;
+        std::fs::copy(self.dir.join(&self.file), dir.join(list_name(0))).map(drop)
     }
 
     /// Returns the number of the layer in its box, counted from 1.

@@ -49,6 +49,7 @@ mod filter;
 mod fold;
 mod launch;
 mod layer;
+mod observe;
 mod process;
 mod protection;
 mod room;
@@ -62,6 +63,7 @@ mod zygote;
 
 pub use layer::{Change, ChangeKind, FileKind, Layer, LayerError};
 pub use nix::sys::signal::Signal;
+pub use observe::{Seen, Uses};
 pub use process::{Command, End, Exit, Input, Output, Patience, Process, STREAM_GRACE, SpawnError};
 pub use protection::{Level, Protection, Wall};
 pub use sandbox::{BoxLost, ReplayError, Sandbox, SandboxError};

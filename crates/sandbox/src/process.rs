@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
+use crate::observe::{Observer, Seen};
 use crate::sandbox::{BoxLost, Link};
 use crate::{Layer, wire};
 
@@ -29,6 +30,8 @@ pub struct Command {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) layer: bool,
+    pub(crate) hold: bool,
+    pub(crate) observe: bool,
     pub(crate) stdin: Input,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
@@ -64,6 +67,8 @@ impl Command {
             env: Vec::new(),
             cwd: None,
             layer: false,
+            hold: false,
+            observe: false,
             stdin: Input::Null,
             stdout: Output::Pipe,
             stderr: Output::Pipe,
@@ -109,6 +114,21 @@ impl Command {
     /// Records the file changes of the process as a [`Layer`], if the box has layers.
     pub fn layer(mut self, layer: bool) -> Self {
         self.layer = layer;
+        self
+    }
+
+    /// Keeps the workspace as it was below the layer of the process until
+    /// [`Sandbox::fold`](crate::Sandbox::fold), so that both can be compared.
+    pub fn hold(mut self, hold: bool) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// Notes every path that the process and its descendants name, for [`Process::seen`].
+    ///
+    /// It works where the box has layers; each such call costs some microseconds.
+    pub fn observe(mut self, observe: bool) -> Self {
+        self.observe = observe;
         self
     }
 
@@ -198,6 +218,7 @@ pub struct Process {
     pub(crate) stdout: Option<pipe::Receiver>,
     pub(crate) stderr: Option<pipe::Receiver>,
     pub(crate) exit: watch::Receiver<Option<Exit>>,
+    pub(crate) observer: Option<Observer>,
 }
 
 /// How a process ended, and what it took.
@@ -213,6 +234,8 @@ pub struct Exit {
     pub max_rss: u64,
     /// The memory limit of the box killed something while the process ran.
     pub oom: bool,
+    /// Nothing else ran in the box while the process did, and it left nothing running.
+    pub alone: bool,
     /// What a layered process changed in the workspace; `None` when it changed nothing.
     pub layer: Option<Layer>,
     /// Why the changes could not be recorded or folded into the workspace, in words.
@@ -245,6 +268,7 @@ impl Exit {
             system: Duration::from_micros(ended.system_micros),
             max_rss: ended.max_rss,
             oom: ended.oom,
+            alone: ended.alone,
             layer: layer.map(|((number, part, shared), dir)| Layer::new(dir, number, part, shared)),
             layer_failure: (ended.layer_errno != 0)
                 .then(|| io::Error::from_raw_os_error(ended.layer_errno).to_string()),
@@ -300,6 +324,11 @@ impl Process {
     /// Returns how the process ended, if it has.
     pub fn exit(&self) -> Option<Exit> {
         self.exit.borrow().clone()
+    }
+
+    /// Takes what was seen of an observed process, once, after its end; none if it was not observed.
+    pub fn seen(&self) -> Option<Seen> {
+        self.observer.as_ref().map(Observer::take)
     }
 
     /// Sends a signal to the process group of the process; one that has ended is no error.

@@ -127,8 +127,9 @@ impl Stack {
         Ok(overlay)
     }
 
-    /// Records what a layered process changed. When it was `alone` the layer is folded, too.
-    pub(crate) fn end(&mut self, alone: bool) -> io::Result<Option<Left>> {
+    /// Records what a layered process changed. When it was `alone` the layer is folded, too, unless
+    /// it is to `hold` until somebody has looked at what lies below.
+    pub(crate) fn end(&mut self, alone: bool, hold: bool) -> io::Result<Option<Left>> {
         let Some(open) = &mut self.open else { return Ok(None) };
         if open.parts == 0 && is_untouched(&open.upper, &self.store.base)? {
             return Ok(None);
@@ -152,7 +153,7 @@ impl Stack {
             Some(Left { number: open.number, part, shared: !alone || part > 0 })
         };
         open.told = found;
-        if alone {
+        if alone && !hold {
             self.fold()?;
         }
         Ok(left)

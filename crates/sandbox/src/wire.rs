@@ -13,8 +13,8 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 
 /// The largest message sent on the socket itself.
 const INLINE: usize = 60_000;
-/// Standard input, output, error, and the file of a large message.
-const MAX_FDS: usize = 4;
+/// Standard input, output, error, the socket of an observer, and the file of a large message.
+const MAX_FDS: usize = 5;
 
 /// What the caller asks of the zygote.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub(crate) enum Request {
         id: u64,
         upper: Vec<u8>,
     },
+    /// Fold the layer that is open into the workspace.
+    Fold {
+        id: u64,
+    },
     /// Kill everything and end.
     Close,
 }
@@ -42,6 +46,10 @@ pub(crate) enum Request {
 pub(crate) struct Spawn {
     pub id: u64,
     pub layer: bool,
+    /// Whether the layer waits for [`Request::Fold`].
+    pub hold: bool,
+    /// Whether the socket of an observer comes with the message, as its last descriptor.
+    pub observe: bool,
     /// Whether standard input, output and error are given; `/dev/null` takes the place of others.
     pub stdio: [bool; 3],
     pub cwd: Vec<u8>,
@@ -92,6 +100,8 @@ pub(crate) struct Ended {
     pub system_micros: u64,
     pub max_rss: u64,
     pub oom: bool,
+    /// Whether nothing else ran in the box meanwhile, and nothing was left.
+    pub alone: bool,
     /// The layer, which list of it, and whether other processes ran meanwhile.
     pub layer: Option<(u64, u32, bool)>,
     /// Why the layer could not be recorded; 0 when all went well.
@@ -109,7 +119,7 @@ impl Request {
             Self::Spawn(spawn) => {
                 out.push(b'S');
                 out.extend(spawn.id.to_le_bytes());
-                out.push(u8::from(spawn.layer));
+                out.extend([spawn.layer, spawn.hold, spawn.observe].map(u8::from));
                 out.extend(spawn.stdio.map(u8::from));
                 put(&mut out, &spawn.cwd);
                 put_list(&mut out, &spawn.argv);
@@ -126,6 +136,10 @@ impl Request {
                 out.extend(id.to_le_bytes());
                 put(&mut out, upper);
             }
+            Self::Fold { id } => {
+                out.push(b'F');
+                out.extend(id.to_le_bytes());
+            }
             Self::Close => out.push(b'C'),
         }
         out
@@ -138,6 +152,8 @@ impl Request {
             b'S' => Self::Spawn(Spawn {
                 id: rest.u64()?,
                 layer: rest.bool()?,
+                hold: rest.bool()?,
+                observe: rest.bool()?,
                 stdio: [rest.bool()?, rest.bool()?, rest.bool()?],
                 cwd: rest.bytes()?,
                 argv: rest.list()?,
@@ -145,6 +161,7 @@ impl Request {
             }),
             b'K' => Self::Signal { id: rest.u64()?, signal: rest.i32()?, tree: rest.bool()? },
             b'R' => Self::Replay { id: rest.u64()?, upper: rest.bytes()? },
+            b'F' => Self::Fold { id: rest.u64()? },
             b'C' => Self::Close,
             _ => return None,
         };
@@ -181,7 +198,7 @@ impl Answer {
                 out.extend(ended.user_micros.to_le_bytes());
                 out.extend(ended.system_micros.to_le_bytes());
                 out.extend(ended.max_rss.to_le_bytes());
-                out.push(u8::from(ended.oom));
+                out.extend([ended.oom, ended.alone].map(u8::from));
                 let (number, part, shared) = ended.layer.unwrap_or_default();
                 out.extend(number.to_le_bytes());
                 out.extend(part.to_le_bytes());
@@ -215,6 +232,7 @@ impl Answer {
                 system_micros: rest.u64()?,
                 max_rss: rest.u64()?,
                 oom: rest.bool()?,
+                alone: rest.bool()?,
                 // Layers are counted from 1, so number 0 says that there is none.
                 layer: Some((rest.u64()?, rest.u32()?, rest.bool()?)).filter(|layer| layer.0 > 0),
                 layer_errno: rest.i32()?,
@@ -368,6 +386,8 @@ mod tests {
         Request::Spawn(Spawn {
             id: 7,
             layer: true,
+            hold: true,
+            observe: false,
             stdio: [false, true, true],
             cwd: b"/w\xff".to_vec(),
             argv: vec![b"a".to_vec(), vec![b'x'; argument], Vec::new()],
@@ -382,6 +402,7 @@ mod tests {
             spawn(3),
             Request::Signal { id: 1, signal: 15, tree: true },
             Request::Replay { id: 2, upper: b"/l/1".to_vec() },
+            Request::Fold { id: 3 },
             Request::Close,
         ];
         for request in requests {
@@ -398,6 +419,7 @@ mod tests {
             system_micros: 3,
             max_rss: 4,
             oom: true,
+            alone: false,
             layer,
             layer_errno: 5,
         };

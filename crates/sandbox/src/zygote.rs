@@ -22,6 +22,7 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getegid, geteuid, s
 
 use crate::cgroup::Group;
 use crate::launch::{Launched, Launcher, Walls};
+use crate::observe::calls;
 use crate::room::{self, Room};
 use crate::stack::Stack;
 use crate::sys::{self, Reap, Reaped};
@@ -271,6 +272,8 @@ struct Server<'a> {
 struct Running {
     id: u64,
     layer: bool,
+    /// Whether its layer is folded only when the caller says so.
+    hold: bool,
     /// Whether nothing else ran in the box while this did.
     alone: bool,
     killed_before: u64,
@@ -410,6 +413,7 @@ impl<'a> Server<'a> {
                     Some((Request::Replay { id, upper }, fds)) => {
                         self.replay(id, upper, fds.into_iter().next())?;
                     }
+                    Some((Request::Fold { id }, _)) => self.fold(id)?,
                     Some((Request::Open(_) | Request::Close, _)) | None => return self.end(),
                 }
             }
@@ -420,6 +424,7 @@ impl<'a> Server<'a> {
     fn spawn(&mut self, spawn: Spawn, streams: Vec<OwnedFd>) -> io::Result<()> {
         let id = spawn.id;
         let layer = spawn.layer && self.stack.is_some();
+        let hold = spawn.hold;
         let failed = |stage, errno| Answer::Failed { id, stage, errno };
         if layer
             && let Some(stack) = &mut self.stack
@@ -435,7 +440,7 @@ impl<'a> Server<'a> {
                 drop(streams);
                 let alone = self.running.is_empty();
                 self.running.values_mut().for_each(|running| running.alone = false);
-                self.running.insert(pid, Running { id, layer, alone, killed_before });
+                self.running.insert(pid, Running { id, layer, hold, alone, killed_before });
                 self.pids.insert(id, pid);
                 self.layered += usize::from(layer);
                 self.answer(&Answer::Spawned { id }, &[pidfd.as_fd()])
@@ -465,6 +470,16 @@ impl<'a> Server<'a> {
         self.answer(&Answer::Replayed { id, errno }, &[])
     }
 
+    fn fold(&mut self, id: u64) -> io::Result<()> {
+        let folded = match &mut self.stack {
+            _ if self.layered > 0 => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+            Some(stack) => stack.fold(),
+            None => Ok(()),
+        };
+        let errno = folded.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+        self.answer(&Answer::Replayed { id, errno }, &[])
+    }
+
     /// Reports every process that has ended.
     fn reap(&mut self) -> io::Result<()> {
         while let Ok(Some(_)) = self.children.read_signal() {}
@@ -484,11 +499,11 @@ impl<'a> Server<'a> {
     fn report(&mut self, running: Running, reaped: &Reaped) -> io::Result<()> {
         let mut layer = None;
         let mut layer_errno = 0;
+        let childless = self.running.is_empty() && is_childless();
         if running.layer {
             self.layered -= 1;
-            let childless = self.running.is_empty() && is_childless();
             if let Some(stack) = &mut self.stack {
-                match stack.end(childless) {
+                match stack.end(childless, running.hold) {
                     Ok(left) => {
                         layer = left
                             .map(|left| (left.number, left.part, left.shared || !running.alone));
@@ -504,6 +519,7 @@ impl<'a> Server<'a> {
             system_micros: reaped.system_micros,
             max_rss: reaped.max_rss,
             oom: self.killed() > running.killed_before,
+            alone: running.alone && childless,
             layer,
             layer_errno,
         };
@@ -535,7 +551,7 @@ impl<'a> Server<'a> {
     fn end(mut self) -> io::Result<()> {
         end_descendants();
         if let Some(stack) = &mut self.stack {
-            stack.end(true)?;
+            stack.end(true, false)?;
             stack.fold()?;
         }
         Ok(())
@@ -605,6 +621,7 @@ fn restrict(
     report.stands(Wall::NoPrivileges);
     walls.filter = filter::build(internet).map_err(|error| error.to_string())?;
     report.stands(Wall::SystemCalls);
+    walls.observing = calls::filter();
     // Nobody but us reads our memory, where the secrets of the next step may be.
     nix::sys::prctl::set_dumpable(false).map_err(|errno| errno.to_string())
 }

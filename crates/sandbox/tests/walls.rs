@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::{
     BoxSpec, ChangeKind, Command, End, Exit, Level, Limits, Network, Output, Patience, Process,
-    Sandbox, SandboxError, Signal, SpawnError, Wall,
+    Sandbox, SandboxError, Seen, Signal, SpawnError, Uses, Wall,
 };
 use tokio::io::AsyncReadExt;
 
@@ -62,6 +62,11 @@ tests![
     a_replaced_directory_loses_what_it_held,
     a_background_process_keeps_its_view_and_loses_nothing,
     a_layer_can_be_replayed_elsewhere,
+    a_kept_layer_outlives_its_box,
+    a_held_layer_leaves_the_workspace_as_it_was,
+    an_observed_process_tells_what_it_looked_at,
+    an_observed_process_tells_whom_it_reached,
+    programs_without_a_library_are_observed_too,
     the_plain_level_says_what_is_missing,
     a_level_too_weak_is_refused,
     common_tools_work,
@@ -854,6 +859,139 @@ async fn a_layer_can_be_replayed_elsewhere() {
         fs::metadata(other.path("state/work/d/f")).expect("there").permissions().mode() & 0o777,
         0o700
     );
+}
+
+async fn a_kept_layer_outlives_its_box() {
+    let world = World::new();
+    for dir in ["old", "gone"] {
+        fs::create_dir(world.path("state/work").join(dir)).expect("made");
+        fs::write(world.path("state/work").join(dir).join("x"), "x").expect("written");
+    }
+    let sandbox = open(&world.layered()).await;
+    let script = "rm -r old gone; mkdir old; echo y > old/y; ln -s nowhere link; chmod 700 old/y";
+    let layer = step(&sandbox, script).await.exit.layer.expect("a layer");
+    layer.keep(&world.path("state/kept")).expect("kept");
+    let changes = layer.changes().expect("a list");
+    sandbox.close().await;
+    fs::remove_dir_all(world.path("state/work")).expect("removed");
+    fs::remove_dir_all(world.path("state/layers")).expect("removed");
+    for dir in ["work/old", "work/gone", "layers"] {
+        fs::create_dir_all(world.path("state").join(dir)).expect("made");
+    }
+    fs::write(world.path("state/work/old/x"), "x").expect("written");
+
+    let sandbox = open(&world.layered()).await;
+    let kept = sandbox::Layer::kept(world.path("state/kept"));
+    assert_eq!(kept.changes().expect("a list"), changes);
+    sandbox.replay(&kept).await.expect("replayed");
+    let told = step(&sandbox, "ls -A . old; stat -c %a old/y; readlink link").await;
+    assert_eq!(told.out, ".:\nlink\nold\n\nold:\ny\n700\nnowhere");
+    sandbox.close().await;
+}
+
+async fn a_held_layer_leaves_the_workspace_as_it_was() {
+    let world = World::new();
+    fs::write(world.path("state/work/file"), "one\n").expect("written");
+    let sandbox = open(&world.layered()).await;
+    let told = run(&sandbox, bash("echo two >> file").layer(true).hold(true)).await;
+    assert!(told.exit.alone);
+    assert_eq!(world.read("file"), "one\n");
+    let layer = told.exit.layer.expect("a layer");
+    assert_eq!(fs::read_to_string(layer.dir().join("upper/file")).expect("kept"), "one\ntwo\n");
+    sandbox.fold().await.expect("folded");
+    assert_eq!(world.read("file"), "one\ntwo\n");
+    let told = step(&sandbox, "echo three >> file; sleep 1000 > /dev/null 2>&1 &").await;
+    assert!(!told.exit.alone, "something was left");
+    sandbox.close().await;
+    assert_eq!(world.read("file"), "one\ntwo\nthree\n");
+}
+
+/// Runs a command, observed, and returns its output with what was seen.
+async fn observe(sandbox: &Sandbox, command: Command) -> (String, Seen) {
+    let mut process = sandbox.spawn(command.layer(true).observe(true)).await.expect("started");
+    let (mut stdout, mut stderr) =
+        (process.stdout().expect("a pipe"), process.stderr().expect("a pipe"));
+    let (mut out, mut err) = (String::new(), String::new());
+    stdout.read_to_string(&mut out).await.expect("read");
+    stderr.read_to_string(&mut err).await.expect("read");
+    assert!(process.wait().await.expect("ended").is_success(), "{out}{err}");
+    (out, process.seen().expect("observed"))
+}
+
+impl World {
+    fn uses(&self, seen: &Seen, path: &str) -> Uses {
+        assert_eq!(seen.lost, None);
+        let path = self.path("state/work").join(path).into_os_string().into_encoded_bytes();
+        seen.paths.get(&path).copied().unwrap_or_default()
+    }
+}
+
+async fn an_observed_process_tells_what_it_looked_at() {
+    let world = World::new();
+    fs::write(world.path("state/work/read"), "r").expect("written");
+    fs::create_dir(world.path("state/work/dir")).expect("made");
+    let sandbox = open(&world.layered()).await;
+    let script = "cat read; [ -e missing ] || (cd dir && : > below); echo >> more; mkdir new; ln -s read way; cat way; mv new newer; rm more; touch /tmp/left";
+    let (out, seen) = observe(&sandbox, bash(script)).await;
+    assert_eq!(out, "rr");
+    assert!(world.uses(&seen, "read").has(Uses::READ));
+    assert!(world.uses(&seen, "missing").has_any(Uses::LOOKED | Uses::LINK));
+    assert!(!world.uses(&seen, "missing").has(Uses::READ));
+    assert!(!world.uses(&seen, "dir/below").has(Uses::READ), "it was only written");
+    assert!(world.uses(&seen, "dir/below").has(Uses::MADE));
+    assert!(world.uses(&seen, "more").has(Uses::READ | Uses::REMOVED));
+    assert!(world.uses(&seen, "new").has(Uses::NEW));
+    let work = world.path("state/work");
+    let names =
+        [("way", "read"), ("newer", "new")].map(|(new, old)| (work.join(new), work.join(old)));
+    assert!(names.iter().all(|name| seen.aliases.contains(name)), "{:?}", seen.aliases);
+    let cat = seen.paths.iter().find(|(path, _)| path.ends_with(b"/cat") && path.starts_with(b"/"));
+    assert!(cat.is_some());
+    assert_eq!(seen.is_there(Path::new("/tmp/left")), Some(true));
+    assert_eq!(seen.is_there(Path::new("/tmp/other")), Some(false));
+    assert!(seen.reached.is_empty());
+    let (_, seen) = observe(&sandbox, bash("true")).await;
+    assert_eq!(seen.is_there(Path::new("/tmp/left")), Some(true), "it is seen as the box sees it");
+    sandbox.close().await;
+}
+
+async fn an_observed_process_tells_whom_it_reached() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address");
+    let sandbox = open(&world.layered()).await;
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{}", address.port());
+    let (_, seen) = observe(&sandbox, bash(&connect)).await;
+    assert_eq!((seen.reached.into_iter().collect::<Vec<_>>(), seen.lost), (vec![address], None));
+
+    let inside = "import socket, threading\ns = socket.create_server(('127.0.0.1', 0))\nc = socket.create_connection(s.getsockname())\nu = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nu.sendto(b'x', ('127.0.0.9', 9))\nu.sendmsg([b'x'], [], 0, ('127.0.0.8', 9))\n";
+    let (_, seen) = observe(
+        &sandbox,
+        Command::new("/usr/bin/python3").args(["-Sc", inside]).env("PATH", "/usr/bin"),
+    )
+    .await;
+    let reached: Vec<String> = seen.reached.iter().map(ToString::to_string).collect();
+    assert_eq!(reached, ["127.0.0.8:9", "127.0.0.9:9"]);
+    sandbox.close().await;
+}
+
+async fn programs_without_a_library_are_observed_too() {
+    let world = World::new();
+    // An empty loader variable: nothing but the system calls themselves is looked at.
+    let busy = ["/bin/busybox", "/usr/sbin/ldconfig", "/sbin/ldconfig"];
+    let Some(program) = busy.iter().find(|path| Path::new(path).exists()) else {
+        println!("programs_without_a_library_are_observed_too: skipped, none is here");
+        return;
+    };
+    let sandbox = open(&world.layered()).await;
+    let script =
+        format!("{program} cat read 2>/dev/null || {program} -p -C ./read >/dev/null 2>&1; true");
+    let (_, seen) = observe(&sandbox, bash(&script)).await;
+    assert!(
+        world.uses(&seen, "read").has(Uses::LOOKED)
+            || seen.paths.keys().any(|path| path.ends_with(b"/read"))
+    );
+    sandbox.close().await;
 }
 
 async fn the_plain_level_says_what_is_missing() {
