@@ -166,9 +166,15 @@ pub struct DemoArgs {
 pub struct RunArgs {
     /// A workflow (file or name) or a job of one; all that the event starts if left out
     pub what: Option<String>,
-    /// The event
+    /// The event, or event.activity as in pull_request.labeled
     #[arg(short, long, default_value = "push", value_name = "EVENT")]
     pub event: String,
+    /// A JSON file with what `github.event` says; the rest comes from Git
+    #[arg(long, value_name = "FILE")]
+    pub event_file: Option<PathBuf>,
+    /// A workflow file, or a folder of them, in place of .github/workflows
+    #[arg(short = 'W', long, value_name = "FILE_OR_FOLDER")]
+    pub workflows: Option<PathBuf>,
     /// An input of workflow_dispatch: name=value
     #[arg(long = "input", value_name = "NAME=VALUE")]
     pub inputs: Vec<String>,

@@ -15,6 +15,7 @@ mod conductor;
 mod demo;
 mod exit;
 mod lock;
+mod occasion;
 mod output;
 mod pages;
 mod project;

@@ -2,7 +2,7 @@
 //! conductor.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use pipeline::event::Event;
 use pipeline::execute::{Groups, Recorder, RepositoryCheckout, Surroundings, execute};
 use pipeline::log::Line;
 use pipeline::plan::{Plan, Planned, Wish, plan};
+use pipeline::trigger::Judgement;
 use source::Finding;
 use source::git::{CommitId, Repository};
 use source::workflow::Workflow;
@@ -43,6 +44,10 @@ pub struct Started {
     pub not_triggered: Vec<NotTriggered>,
     /// What is wrong in the files; with an error nothing starts.
     pub findings: Vec<Finding>,
+    /// What happened.
+    pub event: Event,
+    /// What each workflow's filter looked at, by path.
+    pub judged: BTreeMap<String, Judgement>,
 }
 
 impl Started {
@@ -55,9 +60,13 @@ impl Started {
 /// What an event brings with it.
 #[derive(Debug, Clone, Default)]
 pub struct Given {
-    /// Its name, as in `push`.
+    /// Its name, as in `push`, or with its activity, as in `pull_request.labeled`.
     pub event: String,
-    /// Inputs of `workflow_dispatch`.
+    /// What of `github.event` is known better than Git does.
+    pub payload: Option<serde_json::Value>,
+    /// A workflow or a folder of them, in place of those in `.github/workflows`.
+    pub workflows: Option<PathBuf>,
+    /// Inputs of `workflow_dispatch`; the payload of `repository_dispatch`.
     pub inputs: BTreeMap<String, String>,
     /// Configuration variables.
     pub vars: BTreeMap<String, String>,
@@ -77,38 +86,6 @@ impl Subject {
         }
     }
 
-    /// Returns the event as workflows see it.
-    pub fn event(&self, name: &str) -> anyhow::Result<Event> {
-        let commit = self.repository.commit(&self.commit)?;
-        let changed_files = match &self.before {
-            Some(before) => {
-                let changes = self.repository.changed_files(Some(before), &self.commit)?;
-                let bytes = |path: PathBuf| {
-                    std::os::unix::ffi::OsStringExt::into_vec(path.into_os_string())
-                };
-                Some(changes.into_iter().map(|change| bytes(change.path)).collect())
-            }
-            None => None,
-        };
-        let message = if commit.body.is_empty() {
-            commit.subject.clone()
-        } else {
-            format!("{}\n\n{}", commit.subject, commit.body)
-        };
-        Ok(Event {
-            name: name.to_owned(),
-            git_ref: self.git_ref(),
-            commit: self.commit.as_str().to_owned(),
-            before: self.before.as_ref().map(|before| before.as_str().to_owned()),
-            message,
-            actor: commit.author_name,
-            repository: self.name(),
-            default_branch: self.branch.clone().unwrap_or_else(|| "main".to_owned()),
-            changed_files,
-            payload: None,
-        })
-    }
-
     /// Returns the branch as Git names it in full.
     pub fn git_ref(&self) -> String {
         match &self.branch {
@@ -117,44 +94,72 @@ impl Subject {
         }
     }
 
-    /// Returns `owner/name`, from the remote `origin` or from the directory.
-    fn name(&self) -> String {
-        let origin = self.repository.remotes().ok().and_then(|remotes| {
-            let origin = remotes.iter().find(|remote| remote.name == "origin")?;
-            let url = origin.shown_url();
-            let path = url.trim_end_matches('/').trim_end_matches(".git");
-            let mut parts = path.rsplit(['/', ':']);
-            let (name, owner) = (parts.next()?, parts.next()?);
-            (!name.is_empty() && !owner.is_empty()).then(|| format!("{owner}/{name}"))
-        });
-        origin.unwrap_or_else(|| {
-            let directory = self.repository.root().file_name().map(|name| name.to_string_lossy());
-            format!("local/{}", directory.unwrap_or("repository".into()))
-        })
-    }
-
     /// Reads all workflows and plans those that the event starts.
     pub fn plan(&self, given: &Given) -> anyhow::Result<Started> {
-        let files = self.tree().workflows().context("read the workflows")?;
-        let event = self.event(&given.event)?;
+        let files = match &given.workflows {
+            None => self.tree().workflows().context("read the workflows")?,
+            Some(path) => self.workflows_at(path)?,
+        };
+        let mut event = self.event(given)?;
+        let mut inputs = BTreeMap::new();
+        if let Some(payload) = &given.payload {
+            inputs = event.overlay(payload.clone());
+        }
+        if event.name != "repository_dispatch" {
+            inputs.extend(given.inputs.clone());
+        }
         let mut started = Started::default();
         for file in &files {
-            plan_one(file, &event, given, &mut started);
+            plan_one(file, &event, &inputs, given, &mut started);
         }
+        started.event = event;
         Ok(started)
+    }
+
+    /// Reads a workflow, or those of a folder, wherever they lie.
+    fn workflows_at(&self, path: &Path) -> anyhow::Result<Vec<Written>> {
+        let read_error = || format!("read the workflows in {}", path.display());
+        let mut paths = vec![path.to_owned()];
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).with_context(read_error)?;
+            paths = entries.flatten().map(|entry| entry.path()).collect();
+            paths.retain(|path| path.extension().is_some_and(|end| end == "yml" || end == "yaml"));
+            paths.sort();
+        }
+        let root = self.repository.root().canonicalize().with_context(read_error)?;
+        let mut files = Vec::new();
+        for path in paths {
+            let found = path.canonicalize().with_context(read_error)?;
+            let bytes = std::fs::read(&found).with_context(read_error)?;
+            let shown = found.strip_prefix(&root).unwrap_or(&path);
+            files.push(Written {
+                path: shown.to_string_lossy().into_owned(),
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+            });
+        }
+        Ok(files)
     }
 }
 
-fn plan_one(file: &Written, event: &Event, given: &Given, started: &mut Started) {
+fn plan_one(
+    file: &Written,
+    event: &Event,
+    inputs: &BTreeMap<String, String>,
+    given: &Given,
+    started: &mut Started,
+) {
     let (workflow, findings) = source::workflow::read(&file.path, &file.text);
     let is_broken = findings.iter().any(Finding::is_error);
     started.findings.extend(findings);
     let Some(workflow) = workflow.filter(|_| !is_broken) else { return };
     let workflow: Arc<Workflow> = Arc::new(workflow);
+    if let Ok(judgement) = pipeline::trigger::judge(&workflow, event) {
+        started.judged.insert(file.path.clone(), judgement);
+    }
     let wish = Wish {
         workflow: &workflow,
         event,
-        inputs: &given.inputs,
+        inputs,
         vars: &given.vars,
         secrets: &given.secrets,
         matrix: &given.matrix,

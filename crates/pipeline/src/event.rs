@@ -1,9 +1,8 @@
 //! What happened that may start a workflow.
 
-use source::workflow::{Filters, InputKind, Trigger, Workflow};
+use source::workflow::{InputKind, Trigger};
 
 use crate::expression::{Object, Value};
-use crate::filter::{PatternError, Patterns};
 
 /// What happened that may start a workflow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,6 +26,20 @@ pub struct Event {
     /// Paths that differ from the tip before; none when that is not known, which lets all
     /// path filters pass.
     pub changed_files: Option<Vec<Vec<u8>>>,
+    /// What happened to its object, as in `opened`.
+    pub activity: Option<String>,
+    /// The branch that a pull request goes into.
+    pub base_ref: String,
+    /// The branch that a pull request comes from, or that a run was for.
+    pub head_ref: String,
+    /// The name of the workflow whose run this is about.
+    pub upstream: Option<String>,
+    /// The entry of `schedule` whose time has come.
+    pub schedule: Option<String>,
+    /// What `github.event` holds besides what every event has.
+    pub details: serde_json::Map<String, serde_json::Value>,
+    /// What somebody said about `github.event`; it wins over what is known otherwise.
+    pub overlay: Option<serde_json::Value>,
     /// `github.event` in place of the one made from the fields above.
     pub payload: Option<serde_json::Value>,
 }
@@ -34,7 +47,7 @@ pub struct Event {
 impl Event {
     /// The short name of the branch or tag.
     pub fn ref_name(&self) -> &str {
-        ["refs/heads/", "refs/tags/", "refs/"]
+        ["refs/heads/", "refs/tags/", "refs/pull/", "refs/"]
             .iter()
             .find_map(|prefix| self.git_ref.strip_prefix(prefix))
             .unwrap_or(&self.git_ref)
@@ -58,11 +71,16 @@ impl Event {
             "owner": { "login": owner, "name": owner },
         });
         let sender = serde_json::json!({ "login": self.actor });
-        let mut payload = serde_json::json!({
-            "ref": self.git_ref,
-            "repository": repository,
-            "sender": sender,
-        });
+        let mut payload = serde_json::json!({ "repository": repository, "sender": sender });
+        if matches!(self.name.as_str(), "push" | "workflow_dispatch" | "create" | "delete") {
+            payload["ref"] = self.git_ref.clone().into();
+        }
+        if let Some(activity) = &self.activity {
+            payload["action"] = activity.clone().into();
+        }
+        if let Some(schedule) = &self.schedule {
+            payload["schedule"] = schedule.clone().into();
+        }
         if self.name == "push" {
             let zeros = "0".repeat(40);
             let head = serde_json::json!({
@@ -78,6 +96,7 @@ impl Event {
             payload["head_commit"] = head.clone();
             payload["commits"] = serde_json::json!([head]);
             payload["pusher"] = serde_json::json!({ "name": self.actor });
+            payload["base_ref"] = serde_json::Value::Null;
         }
         if self.name == "workflow_dispatch" {
             let inputs: serde_json::Map<String, serde_json::Value> = inputs
@@ -86,91 +105,130 @@ impl Event {
                 .collect();
             payload["inputs"] = inputs.into();
         }
+        for (name, value) in &self.details {
+            payload[name.as_str()] = value.clone();
+        }
+        if let Some(overlay) = &self.overlay {
+            let typed = payload.get("inputs").cloned();
+            lay_over(&mut payload, overlay.clone());
+            // They are read with their types and defaults, and are the same texts besides.
+            if let Some(inputs) = typed {
+                payload["inputs"] = inputs;
+            }
+        }
         payload
     }
-}
 
-/// Returns why a workflow does not start for an event; none when it does.
-pub fn why_not(workflow: &Workflow, event: &Event) -> Result<Option<String>, PatternError> {
-    let Some(trigger) = workflow.trigger(&event.name) else {
-        let events: Vec<String> =
-            workflow.on.iter().map(|trigger| format!("`{}`", trigger.event.value)).collect();
-        return Ok(Some(format!(
-            "it starts on {}, and this is `{}`",
-            events.join(", "),
-            event.name
-        )));
-    };
-    if event.name != "push" {
-        return Ok(None);
-    }
-    if let Some(marker) = skip_marker(&event.message) {
-        return Ok(Some(format!("the commit message says {marker}")));
-    }
-    why_filtered(&trigger.filters, event)
-}
-
-fn skip_marker(message: &str) -> Option<&'static str> {
-    const MARKERS: &[&str] =
-        &["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]"];
-    let lower = message.to_ascii_lowercase();
-    if let Some(marker) = MARKERS.iter().find(|marker| lower.contains(**marker)) {
-        return Some(marker);
-    }
-    // The trailer stands in the last paragraph, after an empty line.
-    let (_, trailers) = lower.trim_end().rsplit_once("\n\n")?;
-    trailers
-        .lines()
-        .any(|line| matches!(line.trim(), "skip-checks: true" | "skip-checks:true"))
-        .then_some("`skip-checks: true`")
-}
-
-fn why_filtered(filters: &Filters, event: &Event) -> Result<Option<String>, PatternError> {
-    let patterns = |list: &Option<Vec<source::workflow::Spanned<String>>>| {
-        list.as_ref()
-            .map(|list| {
-                let texts: Vec<&str> = list.iter().map(|pattern| pattern.value.as_str()).collect();
-                Patterns::parse(&texts)
+    /// Takes `github.event` from somebody who knows better, and with it what it says about the
+    /// branch, the activity and the message; what it does not say stays as it is.
+    ///
+    /// Returns the inputs it holds.
+    pub fn overlay(
+        &mut self,
+        payload: serde_json::Value,
+    ) -> std::collections::BTreeMap<String, String> {
+        let text = |pointer: &str| {
+            payload.pointer(pointer).and_then(|value| value.as_str()).map(str::to_owned)
+        };
+        if let Some(activity) = text("/action").or_else(|| text("/event_type")) {
+            self.activity = Some(activity);
+        }
+        match self.name.as_str() {
+            "pull_request" | "pull_request_target" => {
+                if let Some(base) = text("/pull_request/base/ref") {
+                    self.base_ref = base;
+                }
+                if let Some(head) = text("/pull_request/head/ref") {
+                    self.head_ref = head;
+                }
+                let number =
+                    payload.get("number").or_else(|| payload.pointer("/pull_request/number"));
+                if let Some(number) = number.and_then(serde_json::Value::as_u64)
+                    && self.name == "pull_request"
+                {
+                    self.git_ref = format!("refs/pull/{number}/merge");
+                }
+            }
+            "release" => {
+                if let Some(tag) = text("/release/tag_name") {
+                    self.git_ref = format!("refs/tags/{tag}");
+                }
+            }
+            "merge_group" => {
+                if let Some(base) = text("/merge_group/base_ref") {
+                    base.trim_start_matches("refs/heads/").clone_into(&mut self.base_ref);
+                }
+                if let Some(head) = text("/merge_group/head_ref") {
+                    self.git_ref = head;
+                }
+            }
+            "workflow_run" => {
+                self.upstream = text("/workflow_run/name").or(self.upstream.take());
+                if let Some(branch) = text("/workflow_run/head_branch") {
+                    self.head_ref = branch;
+                }
+            }
+            "schedule" => self.schedule = text("/schedule").or(self.schedule.take()),
+            // A short name is a branch; GitHub itself writes the long one.
+            "create" | "delete" => {
+                if let Some(name) = text("/ref") {
+                    let kind = text("/ref_type").unwrap_or_default();
+                    let folder = if kind == "tag" { "refs/tags/" } else { "refs/heads/" };
+                    self.git_ref = long_name(&name, folder);
+                }
+            }
+            _ => {
+                if let Some(name) = text("/ref").filter(|name| !name.is_empty()) {
+                    self.git_ref = long_name(&name, "refs/heads/");
+                }
+            }
+        }
+        if let Some(before) = text("/before") {
+            self.before = Some(before).filter(|id| id.bytes().any(|byte| byte != b'0'));
+        }
+        if let Some(message) = text("/head_commit/message") {
+            self.message = message;
+        }
+        if let Some(actor) = text("/sender/login") {
+            self.actor = actor;
+        }
+        if let Some(repository) =
+            text("/repository/full_name").filter(|name| name.matches('/').count() == 1)
+        {
+            self.repository = repository;
+        }
+        if let Some(branch) = text("/repository/default_branch") {
+            self.default_branch = branch;
+        }
+        let inputs = payload.get("inputs").and_then(|inputs| inputs.as_object());
+        let inputs = inputs
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                (name.clone(), text)
             })
-            .transpose()
-    };
-    let (branches, branches_ignore) =
-        (patterns(&filters.branches)?, patterns(&filters.branches_ignore)?);
-    let (tags, tags_ignore) = (patterns(&filters.tags)?, patterns(&filters.tags_ignore)?);
-    let has_branches = branches.is_some() || branches_ignore.is_some();
-    let has_tags = tags.is_some() || tags_ignore.is_some();
-    let is_tag = event.ref_type() == "tag";
-    let name = event.ref_name();
-    let (kind, include, ignore, has_own, has_other) = if is_tag {
-        ("tag", tags, tags_ignore, has_tags, has_branches)
-    } else {
-        ("branch", branches, branches_ignore, has_branches, has_tags)
-    };
-    let plural = if is_tag { "tags" } else { "branches" };
-    if !has_own && has_other {
-        let other = if is_tag { "branches" } else { "tags" };
-        return Ok(Some(format!("it starts for {other} only, and `{name}` is a {kind}")));
+            .collect();
+        self.overlay = Some(payload);
+        inputs
     }
-    if include.is_some_and(|patterns| !patterns.includes(name.as_bytes())) {
-        return Ok(Some(format!("no pattern of `{plural}` matches `{name}`")));
+}
+
+/// Objects are merged, everything else is replaced.
+fn lay_over(below: &mut serde_json::Value, above: serde_json::Value) {
+    match (below, above) {
+        (serde_json::Value::Object(below), serde_json::Value::Object(above)) => {
+            for (name, value) in above {
+                lay_over(below.entry(name).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (below, above) => *below = above,
     }
-    if ignore.is_some_and(|patterns| patterns.ignores(name.as_bytes())) {
-        return Ok(Some(format!("`{plural}-ignore` leaves `{name}` out")));
-    }
-    let (Some(files), false) = (&event.changed_files, is_tag) else {
-        return Ok(None);
-    };
-    if patterns(&filters.paths)?
-        .is_some_and(|patterns| !files.iter().any(|file| patterns.includes(file)))
-    {
-        return Ok(Some("no changed file matches `paths`".to_owned()));
-    }
-    if patterns(&filters.paths_ignore)?.is_some_and(|patterns| {
-        !files.is_empty() && files.iter().all(|file| patterns.ignores(file))
-    }) {
-        return Ok(Some("`paths-ignore` leaves every changed file out".to_owned()));
-    }
-    Ok(None)
+}
+
+fn long_name(name: &str, folder: &str) -> String {
+    if name.starts_with("refs/") { name.to_owned() } else { format!("{folder}{name}") }
 }
 
 /// Returns the `inputs` context of a trigger from the texts somebody gave, with defaults, or what
@@ -240,67 +298,11 @@ pub fn read_inputs(
 mod tests {
     use super::*;
 
-    fn workflow(text: &str) -> Workflow {
+    fn workflow(text: &str) -> source::workflow::Workflow {
         let text = format!("{text}\njobs: {{a: {{runs-on: x, steps: [{{run: x}}]}}}}\n");
         let (workflow, findings) = source::workflow::read("w.yml", &text);
         assert!(!findings.iter().any(source::Finding::is_error), "{findings:?}");
         workflow.expect("is a workflow")
-    }
-
-    fn push(git_ref: &str, files: &[&str]) -> Event {
-        Event {
-            name: "push".to_owned(),
-            git_ref: git_ref.to_owned(),
-            changed_files: Some(files.iter().map(|file| file.as_bytes().to_vec()).collect()),
-            ..Event::default()
-        }
-    }
-
-    fn starts(on: &str, event: &Event) -> bool {
-        why_not(&workflow(on), event).expect("patterns are right").is_none()
-    }
-
-    #[test]
-    fn branches_and_paths_must_both_pass() {
-        let on = "on: {push: {branches: [main, 'v*'], paths: ['src/**', '!src/**.md']}}";
-        assert!(starts(on, &push("refs/heads/main", &["src/a.rs"])));
-        assert!(starts(on, &push("refs/heads/v1", &["docs/x", "src/a.rs"])));
-        assert!(!starts(on, &push("refs/heads/main", &["src/a.md"])));
-        assert!(!starts(on, &push("refs/heads/dev", &["src/a.rs"])));
-        assert!(!starts(on, &push("refs/tags/v1", &["src/a.rs"])));
-    }
-
-    #[test]
-    fn tags_alone_leave_branches_out_and_ask_for_no_path() {
-        let on = "on: {push: {tags: ['v*'], paths: [src/**]}}";
-        assert!(starts(on, &push("refs/tags/v1", &["docs/x"])));
-        assert!(!starts(on, &push("refs/heads/v1", &["src/x"])));
-    }
-
-    #[test]
-    fn ignored_paths_matter_only_when_all_are_ignored() {
-        let on = "on: {push: {paths-ignore: ['**.md']}}";
-        assert!(!starts(on, &push("refs/heads/main", &["a.md", "b/c.md"])));
-        assert!(starts(on, &push("refs/heads/main", &["a.md", "b.rs"])));
-    }
-
-    #[test]
-    fn a_commit_message_may_skip_the_run() {
-        let mut event = push("refs/heads/main", &["x"]);
-        assert!(starts("on: push", &event));
-        for message in ["Fix [skip ci]", "Fix [CI Skip]", "Fix\n\nbody\n\nskip-checks: true\n"] {
-            event.message = message.to_owned();
-            assert!(!starts("on: push", &event), "{message}");
-        }
-    }
-
-    #[test]
-    fn another_event_says_what_it_would_have_been() {
-        let why = why_not(&workflow("on: [pull_request, release]"), &push("refs/heads/x", &[]));
-        assert_eq!(
-            why,
-            Ok(Some("it starts on `pull_request`, `release`, and this is `push`".to_owned()))
-        );
     }
 
     #[test]
@@ -316,5 +318,26 @@ mod tests {
         assert_eq!(inputs.get("n"), Some(&Value::Number(3.0)));
         let wrong = read_inputs(trigger, &given(&[("c", "z"), ("d", "1")]));
         assert_eq!(wrong.expect_err("three are wrong").len(), 3);
+    }
+
+    #[test]
+    fn a_payload_from_outside_says_what_happened() {
+        let mut event = Event { name: "pull_request".to_owned(), ..Event::default() };
+        event.base_ref = "main".to_owned();
+        event.overlay(serde_json::json!({
+            "action": "labeled", "number": 7,
+            "pull_request": { "base": { "ref": "next" }, "head": { "ref": "topic" } },
+        }));
+        assert_eq!(event.activity.as_deref(), Some("labeled"));
+        assert_eq!((event.base_ref.as_str(), event.head_ref.as_str()), ("next", "topic"));
+        assert_eq!((event.git_ref.as_str(), event.ref_name()), ("refs/pull/7/merge", "7/merge"));
+
+        let mut event = Event { name: "workflow_dispatch".to_owned(), ..Event::default() };
+        let inputs = event.overlay(
+            serde_json::json!({ "ref": "dev", "inputs": { "n": 3, "s": "x", "b": true } }),
+        );
+        assert_eq!(event.git_ref, "refs/heads/dev");
+        let inputs: Vec<_> = inputs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(inputs, ["b=true", "n=3", "s=x"]);
     }
 }

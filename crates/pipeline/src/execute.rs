@@ -28,6 +28,7 @@ use crate::mask::Masker;
 use crate::plan::{self, Instance, Plan};
 use crate::template::{self, Answer, Condition};
 use scope::{JobScope, Status};
+pub(crate) use step::written_name;
 
 /// Where a run's facts and lines go, in the order they happen in each job.
 pub trait Recorder: Send + Sync {
@@ -239,26 +240,8 @@ impl Engine {
         *self.cancel.borrow()
     }
 
-    /// The jobs that run: those asked for and all they need.
     fn wanted(&self) -> Vec<bool> {
-        let jobs = &self.plan.jobs;
-        let mut wanted: Vec<bool> = jobs
-            .iter()
-            .map(|job| self.surroundings.only.as_ref().is_none_or(|only| only.contains(&job.id)))
-            .collect();
-        loop {
-            let needed: Vec<usize> = (0..jobs.len())
-                .filter(|at| wanted[*at])
-                .flat_map(|at| jobs[at].needs.clone())
-                .filter(|need| !wanted[*need])
-                .collect();
-            if needed.is_empty() {
-                return wanted;
-            }
-            for need in needed {
-                wanted[need] = true;
-            }
-        }
+        self.plan.wanted(self.surroundings.only.as_ref())
     }
 
     fn run_started(&self) -> Fact {

@@ -6,8 +6,10 @@
 //!
 //! In reading order:
 //!
-//! - [`event`]: what happened, and whether it starts a workflow; [`filter`] has its patterns.
+//! - [`event`]: what happened; [`trigger`]: whether it starts a workflow, and why; [`filter`] has
+//!   the patterns.
 //! - [`plan`](mod@plan): jobs, their order and their combinations; [`matrix`] makes those.
+//! - [`outlook`](mod@outlook): what of a plan would run, and why the rest would not.
 //! - [`execute`](mod@execute): jobs side by side, steps one after the other.
 //! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
 //!   and what it writes to `$GITHUB_ENV` and its like.
@@ -34,9 +36,11 @@ mod hash_files;
 pub mod log;
 pub mod mask;
 pub mod matrix;
+pub mod outlook;
 pub mod plan;
 pub mod shell;
 pub mod template;
+pub mod trigger;
 
 /// Returns a folder of the public test data, or says that the test skips.
 #[cfg(test)]

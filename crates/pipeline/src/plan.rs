@@ -16,7 +16,7 @@ use source::{Finding, Place, Span};
 use crate::built_in::BuiltIn;
 use crate::event::{self, Event};
 use crate::expression::{Contexts, Object, Value};
-use crate::{matrix, shell, template};
+use crate::{matrix, shell, template, trigger};
 
 /// What a workflow does for an event.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ pub enum Planned {
 pub fn plan(wish: &Wish<'_>) -> Planned {
     let workflow = wish.workflow;
     let mut planner = Planner { path: &workflow.path, findings: Vec::new() };
-    match event::why_not(workflow, wish.event) {
+    match trigger::why_not(workflow, wish.event) {
         Ok(None) => {}
         Ok(Some(reason)) => {
             return Planned::NotTriggered(NotTriggered { workflow: workflow.path.clone(), reason });
@@ -111,6 +111,11 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
         }
     }
     let trigger = workflow.trigger(&wish.event.name);
+    let mut event = wish.event.clone();
+    if event.name == "schedule" && event.schedule.is_none() {
+        let first = trigger.and_then(|trigger| trigger.schedules.first());
+        event.schedule = first.map(|entry| entry.cron.value.clone());
+    }
     let inputs = event::read_inputs(trigger, wish.inputs).unwrap_or_else(|wrong| {
         for message in wrong {
             let span = trigger.map(|trigger| trigger.event.span);
@@ -123,7 +128,7 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
 
     let vars: Object =
         wish.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let event = Arc::new(wish.event.clone());
+    let event = Arc::new(event);
     let mut contexts = Object::default();
     contexts.insert("github", github(workflow, &event, &inputs));
     contexts.insert("inputs", inputs.clone());
@@ -176,6 +181,10 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
 pub(crate) fn github(workflow: &Workflow, event: &Event, inputs: &Object) -> Object {
     let owner = event.repository.split('/').next().unwrap_or_default();
     let file = format!("{}/{}@{}", event.repository, workflow.path, event.git_ref);
+    // Only a pull request has them; a merge queue and a run have branches, and not these.
+    let is_pull = event.name.starts_with("pull_request");
+    let (base_ref, head_ref) =
+        if is_pull { (event.base_ref.as_str(), event.head_ref.as_str()) } else { ("", "") };
     let mut github: Object = [
         ("actor", event.actor.as_str()),
         ("triggering_actor", &event.actor),
@@ -184,8 +193,8 @@ pub(crate) fn github(workflow: &Workflow, event: &Event, inputs: &Object) -> Obj
         ("ref_name", event.ref_name()),
         ("ref_type", event.ref_type()),
         ("sha", &event.commit),
-        ("base_ref", ""),
-        ("head_ref", ""),
+        ("base_ref", base_ref),
+        ("head_ref", head_ref),
         ("repository", &event.repository),
         ("repository_owner", owner),
         ("workflow_ref", &file),

@@ -8,6 +8,8 @@
 //! Names are bytes: paths are [`PathBuf`]s that may hold spaces, newlines and bytes that are not
 //! UTF-8. Needs Git 2.31 or newer.
 
+mod history;
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -5,6 +5,7 @@ pub mod config;
 pub mod eval;
 pub mod glance;
 pub mod logs;
+mod preview;
 pub mod release;
 pub mod run;
 pub mod secret;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use pipeline::log::{Kind, Line};
 use pipeline::plan::Plan;
 use tokio::sync::watch;
 
+use super::preview;
 use crate::cli::{Global, RunArgs};
 use crate::conductor::secret_values;
 use crate::exit::{Exit, Failure, Outcome};
@@ -40,6 +42,16 @@ pub async fn run(args: &RunArgs, global: &Global) -> Outcome {
     let vault = here.state.vault().exists().then(|| guard::vault::Vault::open(&here.state.vault()));
     let given = Given {
         event: args.event.clone(),
+        payload: args
+            .event_file
+            .as_deref()
+            .map(|path| payload(&meant(&global.directory, path)))
+            .transpose()?,
+        workflows: args
+            .workflows
+            .as_deref()
+            .map(|path| existing(meant(&global.directory, path)))
+            .transpose()?,
         inputs: pairs(&args.inputs, "--input")?,
         vars: pairs(&args.vars, "--var")?,
         matrix: combinations(&args.matrix)?,
@@ -55,7 +67,7 @@ pub async fn run(args: &RunArgs, global: &Global) -> Outcome {
         eprint!("{}", source::render::text(&started.findings, here.look(), &text));
     }
     if args.plan {
-        show_plan(&here, &started, &wanted);
+        preview::show(&here, &started, wanted.job.as_deref());
         return Ok(if started.is_refused() { Exit::Failed } else { Exit::Done });
     }
     if started.is_refused() {
@@ -207,6 +219,33 @@ fn nothing_starts(started: &Started, event: &str) -> Failure {
         .help(format!("{}; choose another event with -e", reasons.join("; ")))
 }
 
+/// A path as it is meant: from the directory that `-C` names if it is there, else from here.
+fn meant(directory: &Path, path: &Path) -> PathBuf {
+    let below = directory.join(path);
+    if below.exists() { below } else { path.to_owned() }
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf, Failure> {
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Failure::new(Exit::NotFound, format!("there is no workflow at {}", path.display()))
+        .help("give a file, or a folder that holds .yml files"))
+}
+
+/// Reads a file that says what `github.event` is.
+fn payload(path: &Path) -> Result<serde_json::Value, Failure> {
+    let shown = path.display();
+    let usage = |why: String| {
+        Failure::new(Exit::Usage, format!("{shown} is no event: {why}"))
+            .help("it holds one JSON object, as `github.event` does")
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| usage(error.to_string()))?;
+    if value.is_object() { Ok(value) } else { Err(usage("it is not an object".to_owned())) }
+}
+
 /// Reads `NAME=VALUE` words.
 fn pairs(words: &[String], option: &str) -> Result<BTreeMap<String, String>, Failure> {
     words
@@ -238,67 +277,6 @@ pub fn account() -> String {
         .ok()
         .flatten()
         .map_or_else(|| "somebody".to_owned(), |user| user.name)
-}
-
-fn show_plan(here: &Here, started: &Started, wanted: &Wanted) {
-    if here.json {
-        let workflows: Vec<_> = started
-            .plans
-            .iter()
-            .map(|plan| {
-                let jobs: Vec<_> = plan
-                    .jobs
-                    .iter()
-                    .map(|job| {
-                        let instances = job.instances.iter().flatten();
-                        let keys: Vec<_> = instances.map(|one| one.key.as_str()).collect();
-                        let needs: Vec<_> =
-                            job.needs.iter().map(|need| plan.jobs[*need].id.as_str()).collect();
-                        serde_json::json!({ "id": job.id, "jobs": keys, "needs": needs })
-                    })
-                    .collect();
-                serde_json::json!({ "workflow": plan.workflow.path, "name": plan.name, "jobs": jobs })
-            })
-            .collect();
-        let value = serde_json::json!({
-            "workflows": workflows,
-            "not_triggered": started.not_triggered,
-            "findings": started.findings,
-        });
-        println!("{value}");
-        return;
-    }
-    for plan in &started.plans {
-        println!("{} ({})", plan.name, plan.workflow.path);
-        for job in &plan.jobs {
-            if wanted.job.as_ref().is_some_and(|wanted| *wanted != job.id) {
-                continue;
-            }
-            let needs: Vec<&str> =
-                job.needs.iter().map(|need| plan.jobs[*need].id.as_str()).collect();
-            let after = if needs.is_empty() {
-                String::new()
-            } else {
-                format!("  after {}", words::list(&needs))
-            };
-            match &job.instances {
-                Some(instances) => {
-                    for instance in instances {
-                        println!("  {}{after}", instance.key);
-                    }
-                }
-                None => {
-                    println!(
-                        "  {} (its matrix is known when what it needs has run){after}",
-                        job.id
-                    );
-                }
-            }
-        }
-    }
-    for other in &started.not_triggered {
-        println!("– {}: {}", other.workflow, other.reason);
-    }
 }
 
 /// Shows one line per job as it goes, and what failed at the end.

@@ -95,6 +95,8 @@ impl Conductor {
         };
         Given {
             event: event.to_owned(),
+            payload: None,
+            workflows: None,
             inputs: inputs.iter().cloned().collect(),
             vars: BTreeMap::new(),
             matrix: BTreeMap::new(),

@@ -7,6 +7,7 @@ mod clock;
 mod crash;
 mod demo;
 mod docs;
+mod events;
 mod guarded;
 mod running;
 mod world;

@@ -81,7 +81,7 @@ impl Ended {
 }
 
 /// Returns the name of a step before anything in it is known.
-pub(super) fn written_name(step: &Step) -> String {
+pub(crate) fn written_name(step: &Step) -> String {
     if let Some(name) = &step.name
         && !name.text.trim().is_empty()
     {
