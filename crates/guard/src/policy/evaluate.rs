@@ -169,7 +169,7 @@ fn worker(files: &[PolicyFile], document: Option<&str>, fence: &Fence, tell: &Se
                 Err(why) => not_checked(why, None),
             },
             Ok(Err(error)) => {
-                let (place, why) = located(&error.to_string());
+                let (place, why) = located(&error.to_string(), files);
                 not_checked(why, place);
             }
             Err(_) => {
@@ -200,15 +200,15 @@ fn add(engine: &mut Engine, file: &PolicyFile) -> Result<(), Finding> {
     if as_v0.is_ok() {
         return Ok(());
     }
-    let (place, message) = located(&error.to_string());
+    let (place, message) = located(&error.to_string(), std::slice::from_ref(file));
     let place = place.unwrap_or_else(|| Place::file(&file.path));
     Err(Finding::error(SYNTAX, message, place)
         .why("a policy that cannot be read checks nothing")
         .help("mend it; the gate holds until then"))
 }
 
-/// Takes the place and the words out of what `regorus` says.
-fn located(text: &str) -> (Option<Place>, String) {
+/// Takes the place and the words out of what `regorus` says about one of the files.
+fn located(text: &str, files: &[PolicyFile]) -> (Option<Place>, String) {
     static FORM: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"(?s)--> (.+?):(\d+):(\d+)\n.*?\nerror: (.*)$").expect("is a pattern")
     });
@@ -216,8 +216,30 @@ fn located(text: &str) -> (Option<Place>, String) {
         return (None, text.lines().collect::<Vec<_>>().join(" "));
     };
     let number = |index: usize| parts[index].parse().unwrap_or(1).max(1);
-    let place = Place::at(&parts[1], Span::at(Position::new(number(2), number(3))));
+    let file = files.iter().find(|file| file.path == parts[1]);
+    let position = match file {
+        Some(file) => position(&file.text, number(2), number(3)),
+        None => Position::new(number(2), number(3)),
+    };
+    let place = Place::at(&parts[1], Span::at(position));
     (Some(place), parts[4].trim().replace('\n', " "))
+}
+
+/// Returns the character at a column of `regorus`, which counts bytes, and four for a tab.
+fn position(text: &str, line: u32, column: u32) -> Position {
+    let lines = text.split('\n').count() as u32;
+    let line = line.clamp(1, lines);
+    let content = text.split('\n').nth(line as usize - 1).unwrap_or_default();
+    let mut before = 1;
+    let mut characters = 1;
+    for character in content.trim_end_matches('\r').chars() {
+        before += if character == '\t' { 4 } else { character.len_utf8() as u32 };
+        if before > column {
+            break;
+        }
+        characters += 1;
+    }
+    Position::new(line, characters)
 }
 
 /// The rules to ask: `deny`, `violation`, `warn` and their like of every package.

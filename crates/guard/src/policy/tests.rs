@@ -97,6 +97,16 @@ fn policies_of_the_old_syntax_are_understood() {
 }
 
 #[test]
+fn an_error_behind_tabs_and_wide_characters_is_told_at_its_character() {
+    let evaluation = ask("package main\n\ndeny contains \"é\" if {\n\t\tx := \"é\" )\n}\n");
+    let places: Vec<String> =
+        evaluation.findings.iter().map(|finding| finding.place.to_string()).collect();
+    assert_eq!(places, ["policy/p.rego:4:12"]);
+    let evaluation = ask("package main\n\t\t\"");
+    assert_eq!(evaluation.findings[0].place.to_string(), "policy/p.rego:2:3");
+}
+
+#[test]
 fn a_name_in_a_comment_or_text_is_no_rule() {
     let evaluation = ask("package main\n# deny contains\nx := \"deny\"\nwarnings := 1\n");
     assert_eq!(evaluation, Evaluation::default());

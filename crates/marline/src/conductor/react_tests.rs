@@ -506,7 +506,7 @@ fn a_crash_loop_in_peace_time_is_an_incident_that_is_watched_until_it_is_healed(
         suspects: vec![],
         affected: Affected::default(),
     });
-    assert_eq!(opened, [resolve.clone()]);
+    assert_eq!(opened, std::slice::from_ref(&resolve));
     assert!(resume(&story.view, story.now()).contains(&resolve));
     let healed = story.then(Fact::HealingFinished {
         service: web(),
