@@ -7,6 +7,7 @@
 
 mod job;
 mod output;
+mod results;
 mod scope;
 mod step;
 
@@ -50,7 +51,7 @@ pub struct Surroundings {
     pub dir: PathBuf,
     /// Where the logs of jobs go, see [`log::path`].
     pub logs: PathBuf,
-    /// Where artifacts are kept.
+    /// Where artifacts and caches are kept, see [`crate::results::Store`].
     pub artifacts: PathBuf,
     /// The home directory of jobs; it lasts, so that tools find their caches.
     pub home: PathBuf,
@@ -181,6 +182,9 @@ struct Engine {
     masker: Masker,
     permits: Arc<Semaphore>,
     github: Object,
+    /// The services that JavaScript actions talk to; started for the first of them.
+    #[allow(dead_code, reason = "asked by JavaScript actions only")]
+    service: tokio::sync::OnceCell<crate::results::Service>,
     /// Names of jobs that are taken.
     keys: Mutex<BTreeSet<String>>,
 }
@@ -226,6 +230,8 @@ impl Engine {
         Self {
             masker: Masker::new(surroundings.secrets.values()),
             permits: Arc::new(Semaphore::new(surroundings.parallel.max(1))),
+            #[allow(dead_code, reason = "asked by JavaScript actions only")]
+            service: tokio::sync::OnceCell::new(),
             keys: Mutex::new(keys),
             github,
             plan,

@@ -14,6 +14,7 @@
 //! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
 //!   and what it writes to `$GITHUB_ENV` and its like.
 //! - [`built_in`]: actions that need not be fetched.
+//! - [`results`]: artifacts and caches, and the services through which actions reach them.
 //! - [`expression`], [`template`]: what `${{ … }}` gives, part by part.
 //! - [`mask`]: hides secrets, in a text and in a stream; [`log`] keeps what is left to see.
 //!
@@ -38,6 +39,7 @@ pub mod mask;
 pub mod matrix;
 pub mod outlook;
 pub mod plan;
+pub mod results;
 pub mod shell;
 pub mod template;
 pub mod trigger;

@@ -158,6 +158,8 @@ pub(super) struct JobRun {
     pub has_bash: bool,
     pub log: Log,
     pub summary: String,
+    /// Caches to save when the job has ended well.
+    pub saves: Vec<crate::built_in::cache::Save>,
 }
 
 /// Runs a job from its queue to its end.
@@ -383,6 +385,7 @@ impl JobRun {
             has_bash,
             log,
             summary: String::new(),
+            saves: Vec::new(),
         })
     }
 
@@ -400,6 +403,7 @@ impl JobRun {
                 stopped = self.stops.now();
             }
         }
+        self.save_caches().await;
         let (outputs, bad) = self.outputs(steps);
         if bad.is_some() && self.status == Status::Success {
             self.status = Status::Failure;
