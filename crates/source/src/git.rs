@@ -9,6 +9,7 @@
 //! UTF-8. Needs Git 2.31 or newer.
 
 mod history;
+mod remote;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::str::FromStr;
 
+pub use remote::{fetch_to, remote_commit};
 use serde::{Deserialize, Serialize};
 
 /// A repository with a worktree and at least one commit.

@@ -70,6 +70,13 @@ fn steps(node: &Node) -> Steps {
     }
 }
 
+/// The steps of a composite action.
+pub(super) fn composite_steps(items: &[Node]) -> Vec<Step> {
+    let mut list: Vec<Step> = items.iter().filter_map(step).collect();
+    super::id::generate(&mut list);
+    list
+}
+
 fn step(node: &Node) -> Option<Step> {
     let id = node.get("id").and_then(spanned);
     Some(Step {

@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::Span;
 use crate::yaml::core_schema::{Typed, resolve};
 use crate::yaml::{Layout, Node, Style};
+use crate::{Position, Span};
 
 /// A scalar that may hold `${{ … }}`, with the place of each of its characters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -88,6 +88,18 @@ impl Template {
         })
     }
 
+    /// Returns a template that nobody wrote, for what a file leaves unsaid.
+    pub fn unwritten(text: &str) -> Self {
+        let start = Position::new(1, 1);
+        Self {
+            text: text.to_owned(),
+            span: Span::new(start, start),
+            style: Style::Plain,
+            literal: Literal::Text,
+            layout: Layout::default(),
+        }
+    }
+
     /// Whether a `${{` stands in it.
     pub fn has_expression(&self) -> bool {
         self.text.contains("${{")
@@ -155,7 +167,7 @@ impl Template {
 }
 
 /// Finds the `}}` that ends an expression, skipping texts in single quotes.
-pub(super) fn closing_braces(text: &str, from: usize) -> Option<usize> {
+fn closing_braces(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut quoted = false;
     for at in from..bytes.len() {
