@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use journal::{Actor, Conclusion, EventId, Fact, JobKey, Journal, NotTriggered, RunId};
+use pipeline::action::{Actions, Library, prepare};
 use pipeline::event::Event;
 use pipeline::execute::{Groups, Recorder, RepositoryCheckout, Surroundings, execute};
 use pipeline::log::Line;
@@ -74,6 +75,8 @@ pub struct Given {
     pub secrets: BTreeSet<String>,
     /// Only combinations with these matrix values.
     pub matrix: BTreeMap<String, BTreeSet<String>>,
+    /// Where actions of other repositories are kept.
+    pub actions: PathBuf,
 }
 
 impl Subject {
@@ -109,8 +112,14 @@ impl Subject {
             inputs.extend(given.inputs.clone());
         }
         let mut started = Started::default();
+        let actions = Actions::new(Library::new(&given.actions));
         for file in &files {
             plan_one(file, &event, &inputs, given, &mut started);
+        }
+        for plan in &mut started.plans {
+            let found = self.prepare(&plan.workflow, &actions);
+            plan.actions = Some(actions.clone());
+            started.findings.extend(found);
         }
         started.event = event;
         Ok(started)
@@ -138,6 +147,14 @@ impl Subject {
             });
         }
         Ok(files)
+    }
+
+    /// Fetches the actions a workflow uses, and says what of them is not to be had.
+    fn prepare(&self, workflow: &Workflow, actions: &Actions) -> Vec<Finding> {
+        let tree = self.tree();
+        let files = |path: &str| tree.text(path).ok().flatten();
+        let path = std::env::var("PATH").unwrap_or_default();
+        prepare(workflow, &files, actions, &path)
     }
 }
 
@@ -224,7 +241,7 @@ impl Runner {
         // Held as long as the run lives, so that nobody takes it for one that was interrupted.
         let _lock = crate::lock::take(&directory.join("lock")).context("lock the run")?;
         let mut surroundings = Surroundings::new(number, &directory);
-        surroundings.artifacts = self.state.artifacts();
+        surroundings.artifacts = self.state.artifacts().join(number.to_string());
         surroundings.home = self.state.root().join("home");
         surroundings.hidden = vec![self.state.root().to_owned()];
         surroundings.secrets.clone_from(&self.secrets);

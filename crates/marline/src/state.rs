@@ -9,6 +9,7 @@
 //!   proxy/             socket, routes and log of the proxy
 //!   runs/N/            logs and, while it runs, workspaces of run N
 //!   artifacts/         files kept from runs, by content
+//!   actions/           actions of other repositories, by commit
 //!   releases/ID/       immutable releases
 //!   instances/ID/      shim, output and exit status of each instance
 //!   volumes/           named volumes
@@ -74,6 +75,11 @@ impl State {
     /// Returns where files kept from runs are.
     pub fn artifacts(&self) -> PathBuf {
         self.root.join("artifacts")
+    }
+
+    /// Returns where actions of other repositories are.
+    pub fn actions(&self) -> PathBuf {
+        self.root.join("actions")
     }
 
     /// Returns where releases are.

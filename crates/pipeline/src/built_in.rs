@@ -1,7 +1,6 @@
 //! Actions that Marline does itself, without fetching anything.
 
 pub(crate) mod artifact;
-pub(crate) mod cache;
 pub(crate) mod checkout;
 
 use source::Span;
@@ -16,12 +15,6 @@ pub enum BuiltIn {
     UploadArtifact,
     /// `actions/download-artifact`.
     DownloadArtifact,
-    /// `actions/cache`: restores, and saves when the job ends well.
-    Cache,
-    /// `actions/cache/restore`.
-    RestoreCache,
-    /// `actions/cache/save`.
-    SaveCache,
 }
 
 /// What a built-in action is called and which inputs it understands.
@@ -65,46 +58,20 @@ const BUILT_INS: &[Definition] = &[
     Definition {
         name: "actions/upload-artifact",
         action: BuiltIn::UploadArtifact,
-        inputs: &[
-            "name",
-            "path",
-            "if-no-files-found",
-            "overwrite",
-            "include-hidden-files",
-            "retention-days",
-            "compression-level",
-            "archive",
-        ],
-        ignored: &[],
+        inputs: &["name", "path", "if-no-files-found", "overwrite", "include-hidden-files"],
+        ignored: &["retention-days", "compression-level", "archive"],
         fixed: &[],
     },
     Definition {
         name: "actions/download-artifact",
         action: BuiltIn::DownloadArtifact,
-        inputs: &["name", "path", "pattern", "merge-multiple", "artifact-ids", "skip-decompress"],
-        ignored: &["github-token", "digest-mismatch"],
-        fixed: &[("repository", "${{ github.repository }}"), ("run-id", "${{ github.run_id }}")],
-    },
-    Definition {
-        name: "actions/cache",
-        action: BuiltIn::Cache,
-        inputs: &["path", "key", "restore-keys", "fail-on-cache-miss", "lookup-only"],
-        ignored: &["upload-chunk-size", "enableCrossOsArchive", "save-always"],
-        fixed: &[],
-    },
-    Definition {
-        name: "actions/cache/restore",
-        action: BuiltIn::RestoreCache,
-        inputs: &["path", "key", "restore-keys", "fail-on-cache-miss", "lookup-only"],
-        ignored: &["enableCrossOsArchive"],
-        fixed: &[],
-    },
-    Definition {
-        name: "actions/cache/save",
-        action: BuiltIn::SaveCache,
-        inputs: &["path", "key"],
-        ignored: &["upload-chunk-size", "enableCrossOsArchive"],
-        fixed: &[],
+        inputs: &["name", "path", "pattern", "merge-multiple"],
+        ignored: &["github-token", "skip-decompress", "digest-mismatch"],
+        fixed: &[
+            ("repository", "${{ github.repository }}"),
+            ("run-id", "${{ github.run_id }}"),
+            ("artifact-ids", ""),
+        ],
     },
 ];
 
@@ -120,6 +87,12 @@ pub(crate) struct Refusal {
 }
 
 impl BuiltIn {
+    /// Whether the value of `uses` names a built-in action, whatever its inputs.
+    pub(crate) fn is_named(uses: &str) -> bool {
+        let name = uses.split('@').next().unwrap_or(uses);
+        BUILT_INS.iter().any(|one| one.name.eq_ignore_ascii_case(name))
+    }
+
     /// Returns the built-in for the value of `uses`, at any version.
     pub(crate) fn find(uses: &str, with: &Entries) -> Result<Self, Refusal> {
         let refuse = |what: String, span, help: String| Refusal { what, span, help };
@@ -127,12 +100,6 @@ impl BuiltIn {
             let names: Vec<&str> = BUILT_INS.iter().map(|one| one.name).collect();
             format!("built in are {}; do the rest in `run` steps", names.join(", "))
         };
-        if uses.starts_with("docker://") {
-            return Err(refuse("a Docker action".to_owned(), None, list()));
-        }
-        if uses.starts_with("./") || uses.starts_with("$/") {
-            return Err(refuse(format!("the local action `{uses}`"), None, list()));
-        }
         let name = uses.split('@').next().unwrap_or(uses);
         let found = BUILT_INS.iter().find(|one| one.name.eq_ignore_ascii_case(name));
         let Some(definition) = found else {

@@ -5,9 +5,11 @@
 //! Whoever runs a plan again after a crash does so with the jobs that had not ended, in
 //! [`Surroundings::only`].
 
+mod action;
+mod background;
 mod job;
 mod output;
-mod results;
+mod process;
 mod scope;
 mod step;
 
@@ -18,10 +20,12 @@ use std::time::{Duration, Instant};
 
 use journal::{CommitId, Conclusion, Explained, ExplainedPart, Fact, JobKey, RunId};
 use sandbox::{Level, Limits, Network};
+use source::workflow::Step;
 use source::{Place, Span};
 use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::action::{Actions, Library};
 pub use crate::built_in::checkout::{CheckedOut, Checkout, RepositoryCheckout};
 use crate::expression::{Object, Value};
 use crate::log;
@@ -51,7 +55,7 @@ pub struct Surroundings {
     pub dir: PathBuf,
     /// Where the logs of jobs go, see [`log::path`].
     pub logs: PathBuf,
-    /// Where artifacts and caches are kept, see [`crate::results::Store`].
+    /// Where artifacts are kept.
     pub artifacts: PathBuf,
     /// The home directory of jobs; it lasts, so that tools find their caches.
     pub home: PathBuf,
@@ -79,12 +83,15 @@ pub struct Surroundings {
     pub again: Option<RunId>,
     /// Who waits for whom across runs.
     pub groups: Groups,
+    /// Actions of other repositories.
+    pub actions: Actions,
 }
 
 impl Surroundings {
     /// Returns surroundings below one directory, with what else is usual.
     pub fn new(run: RunId, dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
+        let actions = dir.join("actions");
         Self {
             run,
             logs: dir.join("logs"),
@@ -103,6 +110,7 @@ impl Surroundings {
             dirty: false,
             again: None,
             groups: Groups::default(),
+            actions: Actions::new(Library::new(actions)),
         }
     }
 }
@@ -182,11 +190,10 @@ struct Engine {
     masker: Masker,
     permits: Arc<Semaphore>,
     github: Object,
-    /// The services that JavaScript actions talk to; started for the first of them.
-    #[allow(dead_code, reason = "asked by JavaScript actions only")]
-    service: tokio::sync::OnceCell<crate::results::Service>,
     /// Names of jobs that are taken.
     keys: Mutex<BTreeSet<String>>,
+    /// Actions of other repositories: those the plan was made with, if it knows.
+    actions: Actions,
 }
 
 /// How an entry of `jobs:` ended, for those that need it.
@@ -230,10 +237,9 @@ impl Engine {
         Self {
             masker: Masker::new(surroundings.secrets.values()),
             permits: Arc::new(Semaphore::new(surroundings.parallel.max(1))),
-            #[allow(dead_code, reason = "asked by JavaScript actions only")]
-            service: tokio::sync::OnceCell::new(),
             keys: Mutex::new(keys),
             github,
+            actions: plan.actions.clone().unwrap_or_else(|| surroundings.actions.clone()),
             plan,
             surroundings,
             checkout,
@@ -250,16 +256,22 @@ impl Engine {
         self.plan.wanted(self.surroundings.only.as_ref())
     }
 
+    /// The names of steps in the order of their numbers, as far as they are known before the run.
+    fn step_names(&self, steps: &[Step]) -> Vec<String> {
+        let pre = action::with_pre(&self.actions, steps)
+            .into_iter()
+            .map(|step| format!("Pre {}", step::written_name(step)));
+        pre.chain(background::numbered(steps).map(|(_, step)| step::written_name(step))).collect()
+    }
+
     fn run_started(&self) -> Fact {
         let path = &self.plan.workflow.path;
         let wanted = self.wanted();
         let mut jobs = Vec::new();
         for (at, job) in self.plan.jobs.iter().enumerate().filter(|(at, _)| wanted[*at]) {
             let written = &self.plan.workflow.jobs[at];
-            let steps: Vec<String> = written
-                .steps()
-                .map(|steps| steps.list.iter().map(step::written_name).collect())
-                .unwrap_or_default();
+            let steps: Vec<String> =
+                written.steps().map(|steps| self.step_names(&steps.list)).unwrap_or_default();
             let later = [JobKey(job.id.clone())];
             let keys: Vec<&JobKey> = match &job.instances {
                 Some(instances) => instances.iter().map(|instance| &instance.key).collect(),

@@ -13,8 +13,8 @@
 //! - [`execute`](mod@execute): jobs side by side, steps one after the other.
 //! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
 //!   and what it writes to `$GITHUB_ENV` and its like.
-//! - [`built_in`]: actions that need not be fetched.
-//! - [`results`]: artifacts and caches, and the services through which actions reach them.
+//! - [`action`]: actions of this and of other repositories; [`built_in`]: those that need not be
+//!   fetched.
 //! - [`expression`], [`template`]: what `${{ … }}` gives, part by part.
 //! - [`mask`]: hides secrets, in a text and in a stream; [`log`] keeps what is left to see.
 //!
@@ -26,6 +26,7 @@
 //! - **command**: a line of output that asks for something, as `::error::…`.
 //! - **surroundings**: where a run takes place: directories, secrets, limits.
 
+pub mod action;
 pub mod built_in;
 pub mod command;
 pub mod event;
@@ -39,7 +40,6 @@ pub mod mask;
 pub mod matrix;
 pub mod outlook;
 pub mod plan;
-pub mod results;
 pub mod shell;
 pub mod template;
 pub mod trigger;

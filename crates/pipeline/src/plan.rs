@@ -13,6 +13,7 @@ use source::workflow::{
 };
 use source::{Finding, Place, Span};
 
+use crate::action::Actions;
 use crate::built_in::BuiltIn;
 use crate::event::{self, Event};
 use crate::expression::{Contexts, Object, Value};
@@ -37,6 +38,8 @@ pub struct Plan {
     pub matrix: BTreeMap<String, BTreeSet<String>>,
     /// What is worth knowing and keeps nothing from starting.
     pub findings: Vec<Finding>,
+    /// The actions of other repositories that were fetched for it.
+    pub actions: Option<Actions>,
 }
 
 /// An entry of `jobs:`.
@@ -174,6 +177,7 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
         jobs,
         matrix: wish.matrix.clone(),
         findings: planner.findings,
+        actions: None,
     }))
 }
 
@@ -378,7 +382,7 @@ type Parsed =
     (Result<Expression, source::expression::ExpressionError>, Span, std::ops::Range<usize>);
 
 /// Reads the expressions of a site with what may be named there.
-fn expressions_of(site: &Site) -> impl Iterator<Item = Parsed> + '_ {
+pub(crate) fn expressions_of(site: &Site) -> impl Iterator<Item = Parsed> + '_ {
     let contexts: Vec<&str> =
         site.contexts.iter().copied().filter(|name| !name.contains('(')).collect();
     let functions: Vec<Function> = site
@@ -578,22 +582,20 @@ impl Planner<'_> {
     }
 
     fn refuse_step(&mut self, step: &Step) {
-        let help = "write the steps one after the other";
-        if step.background {
-            self.unsupported("a background step", step.span, help);
-        }
         match &step.kind {
             StepKind::Run { shell, .. } => self.check_shell(shell.as_ref()),
-            StepKind::Uses { action, with } => {
+            // Every other action is looked at by `action::prepare`.
+            StepKind::Uses { action, with } if BuiltIn::is_named(&action.value) => {
                 if let Err(refusal) = BuiltIn::find(&action.value, with) {
                     let span = refusal.span.unwrap_or(action.span);
                     self.unsupported(&refusal.what, span, &refusal.help);
                 }
             }
-            StepKind::Wait(_) | StepKind::WaitAll(_) | StepKind::Cancel(_) => {
-                self.unsupported("waiting for background steps", step.span, help);
-            }
-            StepKind::Parallel(_) => self.unsupported("`parallel`", step.span, help),
+            StepKind::Parallel(steps) => steps.iter().for_each(|step| self.refuse_step(step)),
+            StepKind::Uses { .. }
+            | StepKind::Wait(_)
+            | StepKind::WaitAll(_)
+            | StepKind::Cancel(_) => {}
         }
     }
 
@@ -828,7 +830,6 @@ mod tests {
             refused(text),
             [
                 "w.yml:4:14 `windows-latest` is not Linux, and this machine is",
-                "w.yml:6:15 the action `some/action` is not supported yet",
                 "w.yml:8:16 `nope` is not a shell: a command line of your own needs `{0}` where the script goes",
                 "w.yml:10:14 no machine here has the label `my-special`",
                 "w.yml:11:16 a job container is not supported yet",
@@ -840,6 +841,19 @@ mod tests {
     fn a_matrix_label_that_is_not_this_machine_is_refused() {
         let text = "on: push\njobs:\n  a:\n    runs-on: ${{ matrix.os }}\n    strategy: {matrix: {os: [ubuntu-latest, macos-14]}}\n    steps: [{run: x}]\n";
         assert_eq!(refused(text), ["w.yml:4:14 `macos-14` is not Linux, and this machine is"]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_at_its_place() {
+        let text = "on: push\njobs:\n  a:\n    runs-on: linux\n    if: env.X == 'y'\n    steps:\n      - run: echo ${{ githb.sha }} ${{ nope() }}\n";
+        assert_eq!(
+            refused(text),
+            [
+                "w.yml:5:9 Unrecognized named-value: 'env'. Located at position 1 within expression: env.X == 'y'",
+                "w.yml:7:23 Unrecognized named-value: 'githb'. Located at position 1 within expression: githb.sha",
+                "w.yml:7:40 Unrecognized function: 'nope'. Located at position 1 within expression: nope()",
+            ]
+        );
     }
 
     #[test]

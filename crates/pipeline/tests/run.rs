@@ -7,12 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use journal::{Conclusion, Fact, JobKey, RunId};
+use pipeline::action::{Actions, Library, prepare};
 use pipeline::event::Event;
 use pipeline::execute::{Checkout, Recorder, RepositoryCheckout, Surroundings, execute};
 use pipeline::log::Line;
 use pipeline::plan::{Planned, Wish, plan};
 use source::git::Repository;
 use tokio::sync::watch;
+
+#[path = "run/steps.rs"]
+mod steps;
+
+use steps::*;
 
 type Test = (&'static str, fn());
 
@@ -54,12 +60,33 @@ const TESTS: &[Test] = tests![
     the_public_workflows_run
 ];
 
+const STEPS: &[Test] = tests![
+    a_composite_action_gets_inputs_and_gives_outputs
+    an_action_fails_as_its_steps_do_and_still_gives_outputs
+    an_action_starts_as_if_nothing_had_failed
+    variables_reach_into_actions_and_out_of_them
+    a_javascript_action_runs_before_in_and_after_its_step
+    what_comes_after_an_action_asks_its_own_condition
+    actions_inside_actions_clean_up_in_reverse
+    actions_of_other_repositories_are_fetched_once_and_kept
+    an_action_of_this_repository_is_taken_from_its_commit
+    what_an_action_needs_is_known_before_the_run
+    an_action_may_be_made_by_a_step
+    a_background_step_gives_what_it_has_when_somebody_waits
+    steps_of_parallel_run_side_by_side
+    at_most_ten_background_steps_run_at_once
+    a_failed_background_step_fails_the_job
+    a_background_step_that_is_cancelled_on_purpose_fails_nothing
+    a_cancelled_run_ends_its_background_steps
+];
+
 fn main() -> ExitCode {
     sandbox::entry();
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let mut failed = Vec::new();
     let chosen: Vec<&Test> = TESTS
         .iter()
+        .chain(STEPS)
         .filter(|(name, _)| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())))
         .collect();
     println!("\nrunning {} tests", chosen.len());
@@ -124,7 +151,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir_in(base()).expect("a directory");
-        let surroundings = Surroundings::new(RunId(7), dir.path().join("run"));
+        let mut surroundings = Surroundings::new(RunId(7), dir.path().join("run"));
+        // Actions come from beside the run and never from a network.
+        let mirror = format!("file://{}", dir.path().join("mirror").display());
+        surroundings.actions =
+            Actions::new(Library::with_mirror(dir.path().join("library"), mirror));
         Self {
             event: Event {
                 name: "push".to_owned(),
@@ -157,31 +188,7 @@ impl World {
     }
 
     fn commit(&mut self, root: &Path) {
-        for arguments in [
-            &["init", "-q", "-b", "main"][..],
-            &["add", "-A"],
-            &[
-                "-c",
-                "user.name=a",
-                "-c",
-                "user.email=a@b",
-                "commit",
-                "-q",
-                "--allow-empty",
-                "-m",
-                "first",
-            ],
-            &["tag", "v1"],
-        ] {
-            let status = std::process::Command::new("git")
-                .arg("-C")
-                .arg(root)
-                .args(arguments)
-                .env("GIT_CONFIG_GLOBAL", "/dev/null")
-                .status()
-                .expect("git is there");
-            assert!(status.success());
-        }
+        git_commit(root);
         let repository = Repository::discover(root).expect("is a repository");
         let commit = repository.head().expect("has a head").commit;
         commit.as_str().clone_into(&mut self.event.commit);
@@ -205,14 +212,35 @@ impl World {
         }
         let workflow = Arc::new(workflow.expect("is a workflow"));
         let secrets: BTreeSet<String> = self.surroundings.secrets.keys().cloned().collect();
-        plan(&Wish {
+        let planned = plan(&Wish {
             workflow: &workflow,
             event: &self.event,
             inputs: &self.inputs,
             vars: &BTreeMap::new(),
             secrets: &secrets,
             matrix: &self.matrix,
-        })
+        });
+        let Planned::Run(planned) = planned else { return planned };
+        let root = self.dir.path().join("repository");
+        let files = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+        let path = std::env::var("PATH").expect("there is one");
+        let findings = prepare(&workflow, &files, &self.surroundings.actions, &path);
+        if findings.iter().any(source::Finding::is_error) {
+            return Planned::Refused(findings);
+        }
+        Planned::Run(planned)
+    }
+
+    /// Makes a repository of an action beside the world, tagged `v1`.
+    fn action(self, repository: &str, files: &[(&str, &str)]) -> Self {
+        let root = self.dir.path().join("mirror").join(repository);
+        for (name, text) in files {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().expect("has a parent")).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        }
+        git_commit(&root);
+        self
     }
 
     /// Runs a workflow of these jobs.
@@ -308,6 +336,34 @@ impl World {
     fn ends(self, conclusion: Conclusion) -> Self {
         assert_eq!(self.conclusion, Some(conclusion), "{}", self.said());
         self
+    }
+}
+
+fn git_commit(root: &Path) {
+    for arguments in [
+        &["init", "-q", "-b", "main"][..],
+        &["add", "-A"],
+        &[
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "first",
+        ],
+        &["tag", "v1"],
+    ] {
+        let status = std::process::Command::new("git")
+            .arg("-C")
+            .arg(root)
+            .args(arguments)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .status()
+            .expect("git is there");
+        assert!(status.success());
     }
 }
 

@@ -55,6 +55,7 @@ pub async fn run(args: &RunArgs, global: &Global) -> Outcome {
         inputs: pairs(&args.inputs, "--input")?,
         vars: pairs(&args.vars, "--var")?,
         matrix: combinations(&args.matrix)?,
+        actions: here.state.actions(),
         secrets: match vault {
             Some(vault) => vault?.list()?.into_iter().map(|entry| entry.name).collect(),
             None => BTreeSet::new(),

@@ -97,6 +97,7 @@ impl World {
             .current_dir(self.path())
             .args(words)
             .env("NO_COLOR", "1")
+            .env("MARLINE_ACTIONS_MIRROR", "file:///nowhere")
             .env("COLUMNS", "100")
             .env_remove("MARLINE_STATE")
             .env_remove("GITHUB_ACTIONS")

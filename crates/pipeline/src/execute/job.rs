@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
@@ -11,7 +11,10 @@ use sandbox::{BoxSpec, Sandbox};
 use source::workflow::{Defaults, Steps};
 use tokio::sync::watch;
 
+use super::action::{Frame, Post};
+use super::background::Written;
 use super::output::now;
+use super::process::Running;
 use super::scope::{Status, StepScope};
 use super::{Engine, milliseconds};
 use crate::expression::{Contexts, Object, Value};
@@ -40,6 +43,8 @@ pub(super) enum Stop {
     FailFast,
     /// The job took too long.
     Timeout,
+    /// A `cancel` step ends a background step; the job goes on.
+    Asked,
 }
 
 impl Stop {
@@ -48,6 +53,7 @@ impl Stop {
             Stop::Run => "the run was cancelled",
             Stop::FailFast => "another job of the matrix failed, and `fail-fast` is on",
             Stop::Timeout => "the job took longer than its `timeout-minutes`",
+            Stop::Asked => "a later step cancels this one",
         }
     }
 }
@@ -59,11 +65,15 @@ pub(super) struct Stops {
     run: Option<watch::Receiver<bool>>,
     fail_fast: watch::Receiver<bool>,
     deadline: tokio::time::Instant,
+    /// Becomes true when a background step is cancelled on purpose.
+    pub asked: Option<watch::Receiver<bool>>,
 }
 
 impl Stops {
     pub fn now(&self) -> Option<Stop> {
-        if self.run.as_ref().is_some_and(|run| *run.borrow()) {
+        if self.asked.as_ref().is_some_and(|asked| *asked.borrow()) {
+            Some(Stop::Asked)
+        } else if self.run.as_ref().is_some_and(|run| *run.borrow()) {
             Some(Stop::Run)
         } else if *self.fail_fast.borrow() {
             Some(Stop::FailFast)
@@ -81,13 +91,15 @@ impl Stops {
                 std::future::pending::<()>().await;
             }
         }
-        let run = async {
-            match &mut self.run {
-                Some(run) => is_true(run).await,
+        async fn may_be_true(receiver: &mut Option<watch::Receiver<bool>>) {
+            match receiver {
+                Some(receiver) => is_true(receiver).await,
                 None => std::future::pending().await,
             }
-        };
+        }
+        let (run, asked) = (may_be_true(&mut self.run), may_be_true(&mut self.asked));
         tokio::select! {
+            () = asked => Stop::Asked,
             () = run => Stop::Run,
             () = is_true(&mut self.fail_fast) => Stop::FailFast,
             () = tokio::time::sleep_until(self.deadline) => Stop::Timeout,
@@ -134,12 +146,32 @@ impl Dirs {
     }
 }
 
-/// A job while it runs.
+/// When a job was stopped, how long what is left may take; shared by all its steps.
+#[derive(Debug)]
+pub(super) struct Ending {
+    until: OnceLock<tokio::time::Instant>,
+    patience: Duration,
+}
+
+impl Ending {
+    /// Until when the steps that clean up may run; none while the job was not stopped.
+    pub fn until(&self) -> Option<tokio::time::Instant> {
+        self.until.get().copied()
+    }
+
+    /// Notes that the job is stopped; false if it was already.
+    fn begin(&self) -> bool {
+        self.until.set(tokio::time::Instant::now() + self.patience).is_ok()
+    }
+}
+
+/// A job while it runs; a clone is what a background step runs in.
+#[derive(Clone)]
 pub(super) struct JobRun {
     pub engine: Arc<Engine>,
     pub key: JobKey,
-    pub dirs: Dirs,
-    pub sandbox: Sandbox,
+    pub dirs: Arc<Dirs>,
+    pub sandbox: Arc<Sandbox>,
     /// The contexts that steps see, without those that change from step to step.
     pub contexts: Object,
     pub github: Object,
@@ -147,19 +179,25 @@ pub(super) struct JobRun {
     pub env: IndexMap<String, String>,
     /// Directories that steps put before `PATH`; the last one is looked at first.
     pub path: Vec<String>,
-    pub steps: Object,
+    /// The job itself, or the action whose steps run.
+    pub frame: Frame,
+    /// How the job has gone so far.
     pub status: Status,
     pub stops: Stops,
-    /// Set when the job was stopped: what is left may take until then.
-    pub clean_up_until: Option<tokio::time::Instant>,
-    cancel_timeout: Duration,
+    pub ending: Arc<Ending>,
+    /// The step of the job that runs.
+    pub running: Running,
+    /// What is to be done when all steps have run, the last first.
+    pub posts: Vec<Post>,
+    /// What actions keep for their clean-up, by the place of their step.
+    pub states: BTreeMap<String, Vec<(String, String)>>,
+    /// What a background step changed, until somebody waits for it.
+    pub written: Vec<Written>,
     pub shell: Option<String>,
     pub working_directory: Option<String>,
     pub has_bash: bool,
-    pub log: Log,
+    pub log: Arc<Mutex<Log>>,
     pub summary: String,
-    /// Caches to save when the job has ended well.
-    pub saves: Vec<crate::built_in::cache::Save>,
 }
 
 /// Runs a job from its queue to its end.
@@ -177,6 +215,7 @@ pub(super) async fn run(
         run: (!began_cancelled).then(|| engine.cancel.clone()),
         fail_fast,
         deadline: tokio::time::Instant::now() + Duration::from_hours(365 * 24),
+        asked: None,
     };
     let key = instance.key.clone();
     let _group = match enter_group(&engine, at, &contexts, &mut stops).await {
@@ -346,6 +385,10 @@ impl JobRun {
             .limits(surroundings.limits);
         spec = surroundings.hidden.iter().fold(spec, BoxSpec::hidden);
         spec = engine.checkout.readable().into_iter().fold(spec, BoxSpec::readable);
+        let actions = engine.actions.dir();
+        if actions.is_dir() {
+            spec = spec.readable(actions);
+        }
         std::fs::create_dir_all(dirs.root.join("layers"))
             .map_err(|error| format!("could not make the directories of the job: {error}"))?;
         let sandbox = Sandbox::open(&spec).await.map_err(|error| {
@@ -369,41 +412,33 @@ impl JobRun {
         Ok(Self {
             engine: Arc::clone(engine),
             key: key.clone(),
-            dirs,
-            sandbox,
+            dirs: Arc::new(dirs),
+            sandbox: Arc::new(sandbox),
             contexts,
             github,
             env,
             path: Vec::new(),
-            steps: Object::default(),
+            frame: Frame::default(),
             status: Status::Success,
             stops,
-            clean_up_until: None,
-            cancel_timeout: cancel_timeout.as_ref().and_then(minutes).unwrap_or(CANCEL_TIMEOUT),
+            ending: Arc::new(Ending {
+                until: OnceLock::new(),
+                patience: cancel_timeout.as_ref().and_then(minutes).unwrap_or(CANCEL_TIMEOUT),
+            }),
+            running: Running::default(),
+            posts: Vec::new(),
+            states: BTreeMap::new(),
+            written: Vec::new(),
             shell,
             working_directory,
             has_bash,
-            log,
+            log: Arc::new(Mutex::new(log)),
             summary: String::new(),
-            saves: Vec::new(),
         })
     }
 
     async fn run(mut self, steps: &Steps) -> (Conclusion, Vec<(String, String)>, String) {
-        let mut stopped = None;
-        for (at, step) in steps.list.iter().enumerate() {
-            if stopped.is_none()
-                && let Some(stop) = self.stops.now()
-            {
-                stopped = Some(stop);
-                self.stopped(stop);
-            }
-            self.step(at as u32 + 1, step).await;
-            if stopped.is_none() && self.clean_up_until.is_some() {
-                stopped = self.stops.now();
-            }
-        }
-        self.save_caches().await;
+        self.run_steps(&steps.list).await;
         let (outputs, bad) = self.outputs(steps);
         if bad.is_some() && self.status == Status::Success {
             self.status = Status::Failure;
@@ -426,42 +461,52 @@ impl JobRun {
             Status::Failure => Conclusion::Failure,
             Status::Cancelled => Conclusion::Cancelled,
         };
-        self.sandbox.close().await;
+        // Every background step has ended, so nobody else holds the box.
+        if let Some(sandbox) = Arc::into_inner(self.sandbox) {
+            sandbox.close().await;
+        }
         (conclusion, outputs, self.summary)
+    }
+
+    /// Looks whether the job was stopped since the last look.
+    pub fn heed_stops(&mut self) {
+        if self.ending.until().is_some() {
+            self.status = Status::Cancelled;
+        } else if let Some(stop) = self.stops.now() {
+            self.stopped(stop);
+        }
     }
 
     /// Notes that the job was stopped; the steps that are left see it.
     pub fn stopped(&mut self, stop: Stop) {
         self.status = Status::Cancelled;
-        self.clean_up_until = Some(tokio::time::Instant::now() + self.cancel_timeout);
-        self.say(Kind::Error, &format!("The job is stopped: {}.", stop.words()));
+        if self.ending.begin() {
+            self.say(Kind::Error, &format!("The job is stopped: {}.", stop.words()));
+        }
     }
 
     /// Writes a line that belongs to the job itself.
-    pub fn say(&mut self, kind: Kind, text: &str) {
+    pub fn say(&self, kind: Kind, text: &str) {
         let line = Line { at: now(), step: 0, kind, text: self.engine.masker.mask(text) };
         self.show(std::slice::from_ref(&line));
     }
 
-    pub fn show(&mut self, lines: &[Line]) {
+    pub fn show(&self, lines: &[Line]) {
         if !lines.is_empty() {
-            self.log.write(lines);
+            // Held over both, so that the log and what is shown have one order.
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.write(lines);
             self.engine.recorder.lines(&self.key, lines);
         }
     }
 
     /// The job's outputs; one that holds a secret is left out.
     fn outputs(&mut self, steps: &Steps) -> (Vec<(String, String)>, Option<String>) {
-        self.contexts.insert("steps", self.steps.clone());
+        self.contexts.insert("steps", self.frame.steps.clone());
         self.contexts.insert("env", env_context(&self.env));
         let job: Object = [("status", self.status.text())].into_iter().collect();
         self.contexts.insert("job", job);
-        let scope = StepScope {
-            contexts: &self.contexts,
-            status: self.status,
-            workspace: self.dirs.workspace.clone(),
-        };
-        let evaluated = match template::entries(&steps.outputs, &scope) {
+        let evaluated = match template::entries(&steps.outputs, &self.scope()) {
             Ok(evaluated) => evaluated,
             Err(error) => return (Vec::new(), Some(error.to_string())),
         };
@@ -484,7 +529,8 @@ impl JobRun {
     pub fn scope(&self) -> StepScope<'_> {
         StepScope {
             contexts: &self.contexts,
-            status: self.status,
+            status: self.frame.status.unwrap_or(self.status),
+            is_cancelled: self.status == Status::Cancelled,
             workspace: self.dirs.workspace.clone(),
         }
     }

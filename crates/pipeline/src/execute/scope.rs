@@ -69,7 +69,10 @@ impl Scope for JobScope {
 /// The scope of a step.
 pub(super) struct StepScope<'a> {
     pub contexts: &'a Object,
+    /// How things have gone in the job, or in the action that the step is part of.
     pub status: Status,
+    /// Whether the job was stopped.
+    pub is_cancelled: bool,
     pub workspace: PathBuf,
 }
 
@@ -79,7 +82,10 @@ impl Scope for StepScope<'_> {
     }
 
     fn status(&self, function: Function, _: &[Value]) -> bool {
-        self.status.answer(function)
+        match function {
+            Function::Cancelled => self.is_cancelled,
+            _ => self.status.answer(function),
+        }
     }
 
     fn hash_files(&self, patterns: &[String]) -> Result<String, String> {
