@@ -13,6 +13,7 @@
 //! | [`labels`] | what names a series |
 //! | [`matcher`] | which series are meant |
 //! | [`store`] | where the samples are |
+//! | [`exposition`] | what services tell: OpenMetrics and the text format of Prometheus |
 //! | [`histogram`] | a distribution as one sample |
 //! | [`memory`] | samples held as they are, without limits |
 //! | [`signal`] | rate, errors and latency of instances on their way in |
@@ -27,6 +28,7 @@
 //! - **counter, gauge, bucket**: ordinary series; what they mean is for the question to know.
 //! - **stale marker**: the value that says that a series ended here ([`STALE`]).
 
+pub mod exposition;
 pub mod histogram;
 pub mod labels;
 pub mod matcher;
