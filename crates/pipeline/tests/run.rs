@@ -18,6 +18,7 @@ use tokio::sync::watch;
 #[path = "run/steps.rs"]
 mod steps;
 
+#[allow(clippy::wildcard_imports, reason = "its tests stand in the list below")]
 use steps::*;
 
 type Test = (&'static str, fn());

@@ -1,5 +1,6 @@
 //! Actions, and steps side by side, in the box of this machine.
 
+#[allow(clippy::wildcard_imports, reason = "a part of the file above, by size")]
 use super::*;
 
 /// A job of steps as they are written, and a checkout before them.
