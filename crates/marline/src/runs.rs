@@ -241,7 +241,7 @@ impl Runner {
         // Held as long as the run lives, so that nobody takes it for one that was interrupted.
         let _lock = crate::lock::take(&directory.join("lock")).context("lock the run")?;
         let mut surroundings = Surroundings::new(number, &directory);
-        surroundings.artifacts = self.state.artifacts().join(number.to_string());
+        surroundings.artifacts = self.state.artifacts();
         surroundings.home = self.state.root().join("home");
         surroundings.hidden = vec![self.state.root().to_owned()];
         surroundings.secrets.clone_from(&self.secrets);

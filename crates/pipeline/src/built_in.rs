@@ -1,6 +1,7 @@
 //! Actions that Marline does itself, without fetching anything.
 
 pub(crate) mod artifact;
+pub(crate) mod cache;
 pub(crate) mod checkout;
 
 use source::Span;
@@ -15,6 +16,12 @@ pub enum BuiltIn {
     UploadArtifact,
     /// `actions/download-artifact`.
     DownloadArtifact,
+    /// `actions/cache`: restores, and saves when the job ends well.
+    Cache,
+    /// `actions/cache/restore`.
+    RestoreCache,
+    /// `actions/cache/save`.
+    SaveCache,
 }
 
 /// What a built-in action is called and which inputs it understands.
@@ -58,20 +65,46 @@ const BUILT_INS: &[Definition] = &[
     Definition {
         name: "actions/upload-artifact",
         action: BuiltIn::UploadArtifact,
-        inputs: &["name", "path", "if-no-files-found", "overwrite", "include-hidden-files"],
-        ignored: &["retention-days", "compression-level", "archive"],
+        inputs: &[
+            "name",
+            "path",
+            "if-no-files-found",
+            "overwrite",
+            "include-hidden-files",
+            "retention-days",
+            "compression-level",
+            "archive",
+        ],
+        ignored: &[],
         fixed: &[],
     },
     Definition {
         name: "actions/download-artifact",
         action: BuiltIn::DownloadArtifact,
-        inputs: &["name", "path", "pattern", "merge-multiple"],
-        ignored: &["github-token", "skip-decompress", "digest-mismatch"],
-        fixed: &[
-            ("repository", "${{ github.repository }}"),
-            ("run-id", "${{ github.run_id }}"),
-            ("artifact-ids", ""),
-        ],
+        inputs: &["name", "path", "pattern", "merge-multiple", "artifact-ids", "skip-decompress"],
+        ignored: &["github-token", "digest-mismatch"],
+        fixed: &[("repository", "${{ github.repository }}"), ("run-id", "${{ github.run_id }}")],
+    },
+    Definition {
+        name: "actions/cache",
+        action: BuiltIn::Cache,
+        inputs: &["path", "key", "restore-keys", "fail-on-cache-miss", "lookup-only"],
+        ignored: &["upload-chunk-size", "enableCrossOsArchive", "save-always"],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions/cache/restore",
+        action: BuiltIn::RestoreCache,
+        inputs: &["path", "key", "restore-keys", "fail-on-cache-miss", "lookup-only"],
+        ignored: &["enableCrossOsArchive"],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions/cache/save",
+        action: BuiltIn::SaveCache,
+        inputs: &["path", "key"],
+        ignored: &["upload-chunk-size", "enableCrossOsArchive"],
+        fixed: &[],
     },
 ];
 

@@ -10,6 +10,7 @@ mod background;
 mod job;
 mod output;
 mod process;
+mod results;
 mod scope;
 mod step;
 
@@ -55,7 +56,7 @@ pub struct Surroundings {
     pub dir: PathBuf,
     /// Where the logs of jobs go, see [`log::path`].
     pub logs: PathBuf,
-    /// Where artifacts are kept.
+    /// Where artifacts and caches are kept, see [`crate::results::Store`].
     pub artifacts: PathBuf,
     /// The home directory of jobs; it lasts, so that tools find their caches.
     pub home: PathBuf,
@@ -190,6 +191,8 @@ struct Engine {
     masker: Masker,
     permits: Arc<Semaphore>,
     github: Object,
+    /// The services that JavaScript actions talk to; started for the first of them.
+    service: tokio::sync::OnceCell<crate::results::Service>,
     /// Names of jobs that are taken.
     keys: Mutex<BTreeSet<String>>,
     /// Actions of other repositories: those the plan was made with, if it knows.
@@ -237,6 +240,7 @@ impl Engine {
         Self {
             masker: Masker::new(surroundings.secrets.values()),
             permits: Arc::new(Semaphore::new(surroundings.parallel.max(1))),
+            service: tokio::sync::OnceCell::new(),
             keys: Mutex::new(keys),
             github,
             actions: plan.actions.clone().unwrap_or_else(|| surroundings.actions.clone()),

@@ -844,19 +844,6 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_refused_at_its_place() {
-        let text = "on: push\njobs:\n  a:\n    runs-on: linux\n    if: env.X == 'y'\n    steps:\n      - run: echo ${{ githb.sha }} ${{ nope() }}\n";
-        assert_eq!(
-            refused(text),
-            [
-                "w.yml:5:9 Unrecognized named-value: 'env'. Located at position 1 within expression: env.X == 'y'",
-                "w.yml:7:23 Unrecognized named-value: 'githb'. Located at position 1 within expression: githb.sha",
-                "w.yml:7:40 Unrecognized function: 'nope'. Located at position 1 within expression: nope()",
-            ]
-        );
-    }
-
-    #[test]
     fn a_job_knows_the_secrets_it_names_and_no_others() {
         let plan = runs(
             "on: push\njobs:\n  a: {runs-on: linux, steps: [{run: 'echo ${{ secrets.TOKEN }}'}]}\n  b: {runs-on: linux, steps: [{run: x, env: {T: '${{ secrets.OTHER }}'}}]}\n",

@@ -1,15 +1,28 @@
 //! From a question to an answer.
+//!
+//! Each part of a question is worked out for all times at once, one series after the other: a part
+//! gives [columns](Column), and windows slide over the samples of a series once.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use series::{Labels, METRIC_NAME, Millis, Op, Sample, SelectError, Series, Store, is_stale};
+use series::histogram::ResetHint;
+use series::{
+    Histogram, HistogramSample, Labels, Millis, Sample, Select, SelectError, Series, is_stale,
+};
 
-use crate::aggregate::{self, Parameter, by_value};
-use crate::binary;
-use crate::expr::{AggregateOp, At, Expr, Kind, Node, Selector, Shift, Span};
-use crate::over_time::{Window, histogram_quantile, over_time, seconds};
+use crate::aggregate::{Aggregation, Parameter};
+use crate::binary::{self, Operation};
+use crate::column::{Cell, Column, Grid, Quantity, final_labels};
+use crate::expr::{At, Border, Expr, Kind, Node, Selector, Shift};
+use crate::length::{Length, LengthError};
+use crate::note::{Note, Notes};
+use crate::rate::{Change, between, histogram_between};
+use crate::window::{Frame, Track, tell_resets};
+
+pub use crate::print::number as print;
 
 /// How long the last sample stands for "now".
 pub const LOOK_BACK: Millis = 300_000;
@@ -18,7 +31,7 @@ pub const SUBQUERY_STEP: Millis = 60_000;
 /// The most steps of one question.
 pub const STEPS: i64 = 11_000;
 
-/// What a question gives at one time.
+/// What a question gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// One number.
@@ -27,7 +40,7 @@ pub enum Value {
     Text(String),
     /// For each series one value, in the order that the question gives.
     Vector(Vec<Point>),
-    /// For each series the samples of a window.
+    /// For each series the samples of a window, or of all times that were asked about.
     Matrix(Vec<Series>),
 }
 
@@ -37,7 +50,35 @@ pub struct Point {
     /// What names the series.
     pub labels: Labels,
     /// Its value.
-    pub value: f64,
+    pub value: Quantity,
+}
+
+/// A value and what is odd about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The value.
+    pub value: Value,
+    /// Remarks on it, warnings first.
+    pub notes: Vec<Note>,
+}
+
+/// How much a question may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most samples that are read or worked out at once.
+    pub samples: usize,
+    /// The most series of one selector.
+    pub series: usize,
+    /// The most times of a range.
+    pub steps: i64,
+    /// The longest that it may take.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { samples: 50_000_000, series: 100_000, steps: STEPS, time: Duration::from_secs(30) }
+    }
 }
 
 /// Why a question has no answer.
@@ -47,7 +88,7 @@ pub enum EvalError {
     #[error("read the samples")]
     Select(#[from] SelectError),
     /// Two series of a result have the same labels.
-    #[error("vector cannot contain metrics with the same labelset: {labels}")]
+    #[error("vector cannot contain metrics with the same labelset")]
     SameLabels {
         /// The labels.
         labels: Labels,
@@ -59,13 +100,13 @@ pub enum EvalError {
     )]
     ManyToMany {
         /// What they have in common.
-        group: Labels,
+        group: String,
         /// The side that must be unique.
         side: &'static str,
         /// One of them.
-        one: Labels,
+        one: String,
         /// Another.
-        other: Labels,
+        other: String,
     },
     /// The left side has several series for one of the right.
     #[error(
@@ -81,6 +122,12 @@ pub enum EvalError {
         /// Why.
         reason: String,
     },
+    /// A duration cannot be calculated.
+    #[error("{0}")]
+    Length(#[from] LengthError),
+    /// A window or step is not longer than nothing at these times.
+    #[error("duration must be greater than 0")]
+    NoLength,
     /// The times asked about make no sense.
     #[error("ask from {from} to {to} every {step} ms: a question has 1 to {STEPS} steps")]
     Steps {
@@ -91,689 +138,674 @@ pub enum EvalError {
         /// The distance.
         step: Millis,
     },
+    /// The question would read or work out more than is sensible.
+    #[error("{what} is more than {most}: ask for fewer series, a shorter time or longer steps")]
+    TooMuch {
+        /// What there is too much of.
+        what: String,
+        /// How much there may be.
+        most: usize,
+    },
+    /// It took too long.
+    #[error("the answer takes longer than {} s: ask for less", limit.as_secs_f64())]
+    TooLong {
+        /// The longest that it may take.
+        limit: Duration,
+    },
+    /// Whoever asked does not want to know any more.
+    #[error("the question was cancelled")]
+    Cancelled,
 }
 
-/// One series of an instant vector on the way through a question.
-#[derive(Debug, Clone)]
-pub(crate) struct Item {
-    pub labels: Labels,
-    pub value: f64,
-    /// Whether the name of the metric goes away at the end.
-    pub nameless: bool,
-    /// When the sample was taken, if this comes straight from a selector.
-    pub at: Option<Millis>,
+/// A question to series, with what it may cost.
+pub struct Question<'a> {
+    source: &'a dyn Select,
+    expr: &'a Expr,
+    limits: Limits,
+    look_back: Millis,
+    cancelled: Option<&'a AtomicBool>,
 }
 
-/// One series of a range vector on the way through a question.
-#[derive(Debug, Clone)]
-struct Run {
-    labels: Labels,
-    nameless: bool,
-    samples: Vec<Sample>,
-}
+impl<'a> Question<'a> {
+    /// Returns a question with the usual limits.
+    pub fn new(source: &'a dyn Select, expr: &'a Expr) -> Self {
+        let limits = Limits::default();
+        Self { source, expr, limits, look_back: LOOK_BACK, cancelled: None }
+    }
 
-enum Answer {
-    Scalar(f64),
-    Text(String),
-    Vector(Vec<Item>),
+    /// Sets how much it may cost.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Sets how long the last sample stands for "now".
+    #[must_use]
+    pub fn look_back(self, look_back: Millis) -> Self {
+        Self { look_back, ..self }
+    }
+
+    /// Ends the evaluation soon after this becomes true.
+    #[must_use]
+    pub fn until(self, cancelled: &'a AtomicBool) -> Self {
+        Self { cancelled: Some(cancelled), ..self }
+    }
+
+    /// Answers at one time.
+    pub fn at(&self, at: Millis) -> Result<Answer, EvalError> {
+        let grid = Grid { from: at, step: 0, count: 1 };
+        let expr = self.resolved(grid, 0)?;
+        let evaluator = self.evaluator(grid, true);
+        let value = match expr.kind() {
+            Kind::Matrix => Value::Matrix(evaluator.whole_window(&expr)?),
+            _ => evaluator.answer(&expr, grid)?.into_value()?,
+        };
+        Ok(Answer { value, notes: evaluator.notes.take() })
+    }
+
+    /// Answers at every step from one time to another; the series are sorted by labels.
+    pub fn over(&self, from: Millis, to: Millis, step: Millis) -> Result<Answer, EvalError> {
+        let steps = if step > 0 && to >= from { to.saturating_sub(from) / step + 1 } else { 0 };
+        if steps == 0 || steps > self.limits.steps {
+            return Err(EvalError::Steps { from, to, step });
+        }
+        if !matches!(self.expr.kind(), Kind::Scalar | Kind::Vector) {
+            let reason = format!(
+                "only a number or an instant vector can be asked over a range, this is {}",
+                self.expr.kind()
+            );
+            return Err(EvalError::Parameter { reason });
+        }
+        let grid = Grid { from, step, count: usize::try_from(steps).unwrap_or(1) };
+        let expr = self.resolved(grid, to - from)?;
+        let evaluator = Evaluator { to, ..self.evaluator(grid, false) };
+        let series = evaluator.answer(&expr, grid)?.into_series(grid)?;
+        Ok(Answer { value: Value::Matrix(series), notes: evaluator.notes.take() })
+    }
+
+    /// Works out the durations that depend on the times that are asked about.
+    fn resolved(&self, grid: Grid, range: Millis) -> Result<Expr, EvalError> {
+        let mut expr = self.expr.clone();
+        let mut failed = None;
+        let fix = |length: &mut Length| -> Result<Millis, EvalError> {
+            let millis = length.millis(grid.step, range)?;
+            *length = Length::Fixed(millis);
+            Ok(millis)
+        };
+        let longer = |millis: Millis| if millis > 0 { Ok(()) } else { Err(EvalError::NoLength) };
+        expr.walk_mut(&mut |part| {
+            let fixed = match &mut part.node {
+                Node::Selector(selector) => fix(&mut selector.shift.offset).map(|_| ()),
+                Node::Window { selector, range } => {
+                    fix(&mut selector.shift.offset).and_then(|_| fix(range)).and_then(longer)
+                }
+                Node::Subquery { range, step, shift, .. } => fix(&mut shift.offset)
+                    .and_then(|_| fix(range))
+                    .and_then(longer)
+                    .and_then(|()| step.as_mut().map_or(Ok(1), fix))
+                    .and_then(longer),
+                _ => Ok(()),
+            };
+            failed = failed.take().or(fixed.err());
+            true
+        });
+        failed.map_or(Ok(expr), Err)
+    }
+
+    fn evaluator(&self, grid: Grid, instant: bool) -> Evaluator<'a> {
+        Evaluator {
+            source: self.source,
+            limits: self.limits,
+            look_back: self.look_back,
+            cancelled: self.cancelled,
+            ends: Instant::now().checked_add(self.limits.time),
+            from: grid.from,
+            to: grid.last(),
+            step: grid.step,
+            instant,
+            notes: Notes::default(),
+            cells: AtomicUsize::new(0),
+        }
+    }
 }
 
 /// Answers a question at one time.
-pub fn instant(store: &Store, expr: &Expr, at: Millis) -> Result<Value, EvalError> {
-    let evaluator = Evaluator::new(store, expr, at, at)?;
-    if expr.kind() == Kind::Matrix {
-        let runs = evaluator.runs(expr, at)?.0;
-        let series = runs
-            .iter()
-            .map(|run| Series::new(name(run.labels.clone(), run.nameless), run.samples.clone()));
-        return Ok(Value::Matrix(series.filter(|series| !series.samples.is_empty()).collect()));
-    }
-    Ok(match evaluator.answer(expr, at)? {
-        Answer::Scalar(value) => Value::Scalar(value),
-        Answer::Text(text) => Value::Text(text),
-        Answer::Vector(items) => {
-            let points = items
-                .into_iter()
-                .map(|item| Point { labels: name(item.labels, item.nameless), value: item.value });
-            let points: Vec<Point> = points.collect();
-            unique(points.iter().map(|point| &point.labels))?;
-            Value::Vector(points)
-        }
-    })
+pub fn instant(source: &dyn Select, expr: &Expr, at: Millis) -> Result<Value, EvalError> {
+    Ok(Question::new(source, expr).at(at)?.value)
 }
 
 /// Answers a question at every step from `from` to `to`; the series are sorted by labels.
 pub fn range(
-    store: &Store,
+    source: &dyn Select,
     expr: &Expr,
     from: Millis,
     to: Millis,
     step: Millis,
 ) -> Result<Vec<Series>, EvalError> {
-    let steps = if step > 0 && to >= from { (to - from) / step + 1 } else { 0 };
-    if steps == 0 || steps > STEPS {
-        return Err(EvalError::Steps { from, to, step });
+    match Question::new(source, expr).over(from, to, step)?.value {
+        Value::Matrix(series) => Ok(series),
+        _ => Ok(Vec::new()),
     }
-    if !matches!(expr.kind(), Kind::Scalar | Kind::Vector) {
-        let reason = format!(
-            "only a number or an instant vector can be asked over a range, this is {}",
-            expr.kind()
-        );
-        return Err(EvalError::Parameter { reason });
-    }
-    let evaluator = Evaluator::new(store, expr, from, to)?;
-    let mut all: HashMap<Labels, Vec<Sample>> = HashMap::new();
-    for at in (0..steps).map(|index| from + index * step) {
-        match evaluator.answer(expr, at)? {
-            Answer::Scalar(value) => {
-                all.entry(Labels::empty()).or_default().push(Sample { at, value });
-            }
-            Answer::Text(_) => {}
-            Answer::Vector(items) => {
-                for item in items {
-                    let labels = name(item.labels, item.nameless);
-                    let samples = all.entry(labels.clone()).or_default();
-                    if samples.last().is_some_and(|last| last.at == at) {
+}
+
+/// What a part of a question gives at every time.
+pub(crate) enum Part {
+    Scalars(Vec<f64>),
+    Text(String),
+    Columns(Vec<Column>),
+}
+
+impl Part {
+    fn into_value(self) -> Result<Value, EvalError> {
+        Ok(match self {
+            Part::Scalars(values) => Value::Scalar(values.first().copied().unwrap_or(f64::NAN)),
+            Part::Text(text) => Value::Text(text),
+            Part::Columns(columns) => {
+                let mut points: Vec<Point> = Vec::with_capacity(columns.len());
+                let mut seen = std::collections::HashSet::with_capacity(columns.len());
+                for column in columns {
+                    let Some(value) = column.cells.into_iter().next().flatten() else { continue };
+                    let labels = final_labels(&column.labels, column.nameless);
+                    if !seen.insert(labels.clone()) {
                         return Err(EvalError::SameLabels { labels });
                     }
-                    samples.push(Sample { at, value: item.value });
+                    points.push(Point { labels, value });
                 }
+                Value::Vector(points)
             }
-        }
+        })
     }
-    let mut series: Vec<Series> =
-        all.into_iter().map(|(labels, samples)| Series::new(labels, samples)).collect();
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
-    Ok(series)
-}
 
-fn name(labels: Labels, nameless: bool) -> Labels {
-    if nameless { labels.with(METRIC_NAME, "") } else { labels }
-}
-
-fn unique<'a>(labels: impl Iterator<Item = &'a Labels>) -> Result<(), EvalError> {
-    let mut seen = HashSet::new();
-    for labels in labels {
-        if !seen.insert(labels) {
-            return Err(EvalError::SameLabels { labels: labels.clone() });
-        }
-    }
-    Ok(())
-}
-
-/// Holds what a question reads, and what it has worked out already.
-struct Evaluator {
-    from: Millis,
-    to: Millis,
-    /// The samples of each selector, by where it stands in the text.
-    selected: HashMap<Span, Vec<Series>>,
-    /// The answers to the questions inside subqueries, which overlapping windows share.
-    asked: RefCell<Asked>,
-    /// The group of each series, for each aggregation.
-    groups: RefCell<HashMap<Span, HashMap<Labels, Labels>>>,
-}
-
-/// Answers by the question and the time they are for.
-type Asked = HashMap<(Span, Millis), Rc<[Item]>>;
-
-impl Evaluator {
-    fn new(store: &Store, expr: &Expr, from: Millis, to: Millis) -> Result<Self, EvalError> {
-        let mut evaluator = Self {
-            from,
-            to,
-            selected: HashMap::new(),
-            asked: RefCell::default(),
-            groups: RefCell::default(),
+    fn into_series(self, grid: Grid) -> Result<Vec<Series>, EvalError> {
+        let columns = match self {
+            Part::Scalars(values) => {
+                let cells = values.into_iter().map(|value| Some(Quantity::Number(value)));
+                vec![Column::new(Labels::empty(), cells.collect())]
+            }
+            Part::Text(_) => Vec::new(),
+            Part::Columns(columns) => merged(columns, true)?,
         };
-        evaluator.select(store, expr, from, to)?;
-        Ok(evaluator)
+        let mut all = Vec::with_capacity(columns.len());
+        for column in columns {
+            let mut series = Series::new(column.labels, Vec::new());
+            for (at, cell) in grid.times().zip(column.cells) {
+                match cell {
+                    Some(Quantity::Number(value)) => series.samples.push(Sample { at, value }),
+                    Some(Quantity::Histogram(value)) => {
+                        series.histograms.push(HistogramSample { at, value });
+                    }
+                    None => {}
+                }
+            }
+            if !series.samples.is_empty() || !series.histograms.is_empty() {
+                all.push(series);
+            }
+        }
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(all)
+    }
+}
+
+/// Takes columns with the same labels together; they must not be there at the same time.
+pub(crate) fn merged(columns: Vec<Column>, at_the_end: bool) -> Result<Vec<Column>, EvalError> {
+    let mut places: HashMap<(Labels, bool), usize> = HashMap::with_capacity(columns.len());
+    let mut all: Vec<Column> = Vec::with_capacity(columns.len());
+    for column in columns {
+        let nameless = column.nameless && !at_the_end;
+        let labels =
+            if at_the_end { final_labels(&column.labels, column.nameless) } else { column.labels };
+        match places.entry((labels, nameless)) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let labels = entry.key().0.clone();
+                entry.insert(all.len());
+                all.push(Column { labels, nameless, cells: column.cells });
+            }
+            std::collections::hash_map::Entry::Occupied(entry) => {
+                let known = &mut all[*entry.get()];
+                for (cell, new) in known.cells.iter_mut().zip(column.cells) {
+                    if new.is_some() {
+                        if cell.is_some() {
+                            return Err(EvalError::SameLabels { labels: known.labels.clone() });
+                        }
+                        *cell = new;
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Holds what the parts of a question have in common.
+pub(crate) struct Evaluator<'a> {
+    source: &'a dyn Select,
+    limits: Limits,
+    pub look_back: Millis,
+    cancelled: Option<&'a AtomicBool>,
+    ends: Option<Instant>,
+    /// The first time of the whole question.
+    pub from: Millis,
+    /// The last time of the whole question.
+    pub to: Millis,
+    /// How far the times of the whole question lie apart.
+    pub step: Millis,
+    /// Whether one time is asked about.
+    pub instant: bool,
+    pub notes: Notes,
+    /// How many cells were made so far.
+    cells: AtomicUsize,
+}
+
+impl Evaluator<'_> {
+    pub(crate) fn answer(&self, expr: &Expr, grid: Grid) -> Result<Part, EvalError> {
+        self.part(expr, grid, false)
     }
 
-    /// Reads what every selector in a question needs when it is asked from one time to another.
-    fn select(
-        &mut self,
-        store: &Store,
+    /// Works a part out; `counts_only` says that of histograms only count and sum matter, so that
+    /// resets are told sample by sample.
+    pub(crate) fn part(
+        &self,
         expr: &Expr,
-        from: Millis,
-        to: Millis,
-    ) -> Result<(), EvalError> {
-        match &expr.node {
-            Node::Number(_) | Node::Text(_) => {}
+        grid: Grid,
+        counts_only: bool,
+    ) -> Result<Part, EvalError> {
+        self.check()?;
+        let part = match &expr.node {
+            Node::Number(value) => Part::Scalars(vec![*value; grid.count]),
+            Node::Text(text) => Part::Text(text.clone()),
+            Node::Paren(inner) | Node::Positive(inner) => {
+                return self.part(inner, grid, counts_only);
+            }
+            Node::Negative(inner) => match self.part(inner, grid, counts_only)? {
+                Part::Scalars(values) => {
+                    Part::Scalars(values.into_iter().map(|value| -value).collect())
+                }
+                Part::Columns(columns) => {
+                    Part::Columns(columns.into_iter().map(negative).collect())
+                }
+                text @ Part::Text(_) => text,
+            },
             Node::Selector(selector) => {
-                let (from, to) =
-                    (self.shifted(selector.shift, from), self.shifted(selector.shift, to));
-                let series =
-                    store.select(&selector.matchers, from.saturating_sub(LOOK_BACK), to)?;
-                self.selected.insert(expr.span, series);
+                let select = |selector| self.latest(selector, expr, grid, counts_only);
+                Part::Columns(select(selector)?.into_iter().map(|(column, _)| column).collect())
             }
-            Node::Window { selector, range } => {
-                let (from, to) =
-                    (self.shifted(selector.shift, from), self.shifted(selector.shift, to));
-                let series = store.select(&selector.matchers, from.saturating_sub(*range), to)?;
-                self.selected.insert(expr.span, series);
-            }
-            Node::Subquery { expr, range, shift, .. } => {
-                let (from, to) = (self.shifted(*shift, from), self.shifted(*shift, to));
-                self.select(store, expr, from.saturating_sub(*range), to)?;
-            }
-            Node::Negative(expr) | Node::Paren(expr) => self.select(store, expr, from, to)?,
-            Node::Binary { left, right, .. } => {
-                self.select(store, left, from, to)?;
-                self.select(store, right, from, to)?;
-            }
-            Node::Aggregate { parameter, expr, .. } => {
-                if let Some(parameter) = parameter {
-                    self.select(store, parameter, from, to)?;
+            Node::Window { .. } | Node::Subquery { .. } => Part::Columns(Vec::new()),
+            Node::Binary { op, left, right, matching, bool } => {
+                // A trimmed histogram needs its buckets.
+                let counts_only = counts_only && !op.is_trim();
+                let operation =
+                    Operation { op: *op, bool: *bool, span: expr.span, notes: &self.notes };
+                let left = self.part(left, grid, counts_only)?;
+                let right = self.part(right, grid, counts_only)?;
+                match (left, right) {
+                    (Part::Scalars(a), Part::Scalars(b)) => Part::Scalars(
+                        a.into_iter().zip(b).map(|(a, b)| binary::arithmetic(*op, a, b)).collect(),
+                    ),
+                    (Part::Columns(columns), Part::Scalars(scalars)) => {
+                        Part::Columns(operation.with_scalar(columns, &scalars, false))
+                    }
+                    (Part::Scalars(scalars), Part::Columns(columns)) => {
+                        Part::Columns(operation.with_scalar(columns, &scalars, true))
+                    }
+                    (Part::Columns(a), Part::Columns(b)) if op.is_set() => {
+                        Part::Columns(binary::sets(*op, a, b, matching, grid.count))
+                    }
+                    (Part::Columns(a), Part::Columns(b)) => {
+                        Part::Columns(operation.vectors(a, b, matching, grid.count)?)
+                    }
+                    // The reader lets no text stand beside an operator.
+                    _ => Part::Columns(Vec::new()),
                 }
-                self.select(store, expr, from, to)?;
             }
-            Node::Call { arguments, .. } => {
-                for argument in arguments {
-                    self.select(store, argument, from, to)?;
-                }
+            Node::Aggregate { op, grouping, parameter, expr: inner } => {
+                let parameter_span = parameter.as_ref().map_or(expr.span, |p| p.span);
+                let parameter = match parameter {
+                    None => Parameter::None,
+                    Some(parameter) => match self.part(parameter, grid, false)? {
+                        Part::Text(text) => Parameter::Text(text),
+                        Part::Scalars(numbers) => Parameter::Numbers(numbers),
+                        Part::Columns(_) => Parameter::None,
+                    },
+                };
+                let (op, span, notes) = (*op, inner.span, &self.notes);
+                let aggregation =
+                    Aggregation { op, grouping, parameter, parameter_span, span, notes };
+                let columns = self.columns(inner, grid, counts_only)?;
+                Part::Columns(aggregation.of(columns, grid.count)?)
             }
+            Node::Call { function, arguments } => {
+                self.call(function.name, arguments, expr, grid, counts_only)?
+            }
+        };
+        if let Part::Columns(columns) = &part {
+            self.charge(columns.len(), grid.count)?;
+        }
+        Ok(part)
+    }
+
+    pub(crate) fn columns(
+        &self,
+        expr: &Expr,
+        grid: Grid,
+        counts_only: bool,
+    ) -> Result<Vec<Column>, EvalError> {
+        match self.part(expr, grid, counts_only)? {
+            Part::Columns(columns) => Ok(columns),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    pub(crate) fn scalars(&self, expr: &Expr, grid: Grid) -> Result<Vec<f64>, EvalError> {
+        match self.part(expr, grid, false)? {
+            Part::Scalars(values) => Ok(values),
+            _ => Ok(vec![f64::NAN; grid.count]),
+        }
+    }
+
+    pub(crate) fn text(&self, expr: &Expr, grid: Grid) -> Result<String, EvalError> {
+        match self.part(expr, grid, false)? {
+            Part::Text(text) => Ok(text),
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// Ends what takes too long or is not wanted any more.
+    fn check(&self) -> Result<(), EvalError> {
+        if self.cancelled.is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)) {
+            return Err(EvalError::Cancelled);
+        }
+        if self.ends.is_some_and(|ends| Instant::now() > ends) {
+            return Err(EvalError::TooLong { limit: self.limits.time });
         }
         Ok(())
     }
 
-    fn shifted(&self, shift: Shift, now: Millis) -> Millis {
+    /// Counts what is worked out against the limit.
+    fn charge(&self, columns: usize, steps: usize) -> Result<(), EvalError> {
+        let cells = columns.saturating_mul(steps);
+        let all = self.cells.fetch_add(cells, Ordering::Relaxed).saturating_add(cells);
+        // What is given back is not counted back: a question that makes so much in all is too much.
+        let most = self.limits.samples;
+        if all > most.saturating_mul(4) || cells > most {
+            let what = format!("{all} values on the way to the answer");
+            return Err(EvalError::TooMuch { what, most });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shifted(&self, shift: &Shift, now: Millis) -> Millis {
         let at = match shift.at {
             None => now,
             Some(At::Time(at)) => at,
             Some(At::Start) => self.from,
             Some(At::End) => self.to,
         };
-        at.saturating_sub(shift.offset)
+        at.saturating_sub(shift.offset.fixed().unwrap_or(0))
     }
 
-    fn answer(&self, expr: &Expr, now: Millis) -> Result<Answer, EvalError> {
-        Ok(match &expr.node {
-            Node::Number(value) => Answer::Scalar(*value),
-            Node::Text(text) => Answer::Text(text.clone()),
-            Node::Paren(inner) => self.answer(inner, now)?,
-            Node::Negative(inner) => match self.answer(inner, now)? {
-                Answer::Scalar(value) => Answer::Scalar(-value),
-                Answer::Vector(items) => Answer::Vector(map(items, |value| -value)),
-                text @ Answer::Text(_) => text,
-            },
-            Node::Selector(selector) => Answer::Vector(self.latest(expr.span, selector, now)),
-            Node::Window { .. } | Node::Subquery { .. } => Answer::Vector(Vec::new()),
-            Node::Binary { op, left, right, matching, bool } => {
-                match (self.answer(left, now)?, self.answer(right, now)?) {
-                    (Answer::Scalar(a), Answer::Scalar(b)) => {
-                        Answer::Scalar(binary::arithmetic(*op, a, b))
-                    }
-                    (Answer::Vector(items), Answer::Scalar(b)) => {
-                        Answer::Vector(binary::with_scalar(*op, *bool, items, b, false))
-                    }
-                    (Answer::Scalar(a), Answer::Vector(items)) => {
-                        Answer::Vector(binary::with_scalar(*op, *bool, items, a, true))
-                    }
-                    (Answer::Vector(a), Answer::Vector(b)) if op.is_set() => {
-                        Answer::Vector(binary::sets(*op, a, b, matching))
-                    }
-                    (Answer::Vector(a), Answer::Vector(b)) => {
-                        Answer::Vector(binary::vectors(*op, *bool, a, b, matching)?)
-                    }
-                    // The reader lets no text stand beside an operator.
-                    _ => Answer::Vector(Vec::new()),
-                }
+    pub(crate) fn select(
+        &self,
+        matchers: &[series::Matcher],
+        from: Millis,
+        to: Millis,
+    ) -> Result<Vec<Series>, EvalError> {
+        let series = self.source.select(matchers, from, to)?;
+        if series.len() > self.limits.series {
+            let what = format!("{} series of one selector", series.len());
+            return Err(EvalError::TooMuch { what, most: self.limits.series });
+        }
+        let samples = series.iter().map(|one| one.samples.len() + one.histograms.len()).sum();
+        self.charge(samples, 1)?;
+        Ok(series)
+    }
+
+    /// The last sample of each series at every time, if it is recent enough and the series has
+    /// not ended, with the time it was taken.
+    pub(crate) fn latest(
+        &self,
+        selector: &Selector,
+        expr: &Expr,
+        grid: Grid,
+        counts_only: bool,
+    ) -> Result<Vec<(Column, Vec<Millis>)>, EvalError> {
+        let times: Vec<Millis> =
+            grid.times().map(|now| self.shifted(&selector.shift, now)).collect();
+        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+            return Ok(Vec::new());
+        };
+        let after = first.saturating_sub(self.look_back).saturating_add(1);
+        let smoothed = selector.border == Border::Smoothed;
+        let until = if smoothed { last.saturating_add(self.look_back) } else { *last };
+        let mut selected = Vec::new();
+        for mut series in self.select(&selector.matchers, after, until)? {
+            if counts_only {
+                tell_resets(&mut series.histograms);
             }
-            Node::Aggregate { op, grouping, parameter, expr: inner } => {
-                let parameter = match parameter {
-                    None => Parameter::None,
-                    Some(parameter) => match self.answer(parameter, now)? {
-                        Answer::Text(text) => Parameter::Text(text),
-                        Answer::Scalar(number) => Parameter::Number(number),
-                        Answer::Vector(_) => Parameter::None,
-                    },
-                };
-                if let (AggregateOp::CountValues, Parameter::Text(label)) = (op, &parameter)
-                    && label.is_empty()
-                {
-                    return Err(EvalError::Parameter {
-                        reason: "invalid label name \"\"".to_owned(),
-                    });
-                }
-                let items = self.vector(inner, now)?;
-                let mut groups = self.groups.borrow_mut();
-                let memo = groups.entry(expr.span).or_default();
-                Answer::Vector(aggregate::aggregate(*op, grouping, &parameter, items, memo)?)
+            let (cells, taken) = if smoothed {
+                (self.smoothed(&series, &times, expr), times.clone())
+            } else {
+                self.latest_of(&series, &times)
+            };
+            let column = Column::new(series.labels, cells);
+            if !column.is_empty() {
+                selected.push((column, taken));
             }
-            Node::Call { function, arguments } => self.call(function.name, arguments, now)?,
-        })
-    }
-
-    fn vector(&self, expr: &Expr, now: Millis) -> Result<Vec<Item>, EvalError> {
-        match self.answer(expr, now)? {
-            Answer::Vector(items) => Ok(items),
-            _ => Ok(Vec::new()),
         }
+        Ok(selected)
     }
 
-    fn scalar(&self, expr: &Expr, now: Millis) -> Result<f64, EvalError> {
-        match self.answer(expr, now)? {
-            Answer::Scalar(value) => Ok(value),
-            _ => Ok(f64::NAN),
-        }
-    }
-
-    fn text(&self, expr: &Expr, now: Millis) -> Result<String, EvalError> {
-        match self.answer(expr, now)? {
-            Answer::Text(text) => Ok(text),
-            _ => Ok(String::new()),
-        }
-    }
-
-    /// The last sample of each series, if it is recent enough and the series has not ended.
-    fn latest(&self, span: Span, selector: &Selector, now: Millis) -> Vec<Item> {
-        let at = self.shifted(selector.shift, now);
-        let series = self.selected.get(&span).map(Vec::as_slice).unwrap_or_default();
-        series
+    fn latest_of(&self, series: &Series, times: &[Millis]) -> (Vec<Cell>, Vec<Millis>) {
+        let (numbers, histograms) = (&series.samples, &series.histograms);
+        let (mut n, mut h) = (0, 0);
+        let mut taken = Vec::with_capacity(times.len());
+        let cells = times
             .iter()
-            .filter_map(|series| {
-                let end = series.samples.partition_point(|sample| sample.at <= at);
-                let last = series.samples[..end].last()?;
-                let fresh = last.at > at.saturating_sub(LOOK_BACK) && !is_stale(last.value);
-                fresh.then(|| Item {
-                    labels: series.labels.clone(),
-                    value: last.value,
-                    nameless: false,
-                    at: Some(last.at),
-                })
+            .map(|now| {
+                while numbers.get(n).is_some_and(|sample| sample.at <= *now) {
+                    n += 1;
+                }
+                while histograms.get(h).is_some_and(|sample| sample.at <= *now) {
+                    h += 1;
+                }
+                let number = n.checked_sub(1).map(|last| numbers[last]);
+                let histogram = h.checked_sub(1).map(|last| &histograms[last]);
+                let is_histogram =
+                    histogram.is_some_and(|h| number.is_none_or(|number| h.at > number.at));
+                let (at, cell) = match (number, histogram) {
+                    (_, Some(sample)) if is_histogram => {
+                        let value = Quantity::Histogram(Arc::clone(&sample.value));
+                        (sample.at, (!sample.value.is_stale()).then_some(value))
+                    }
+                    (Some(sample), _) => {
+                        let value = Quantity::Number(sample.value);
+                        (sample.at, (!is_stale(sample.value)).then_some(value))
+                    }
+                    _ => (Millis::MIN, None),
+                };
+                taken.push(at);
+                cell.filter(|_| at > now.saturating_sub(self.look_back))
             })
-            .collect()
+            .collect();
+        (cells, taken)
     }
 
-    /// The samples of a range vector, with where its window starts and ends.
-    fn runs(&self, expr: &Expr, now: Millis) -> Result<(Vec<Run>, Millis, Millis), EvalError> {
-        match &expr.node {
-            Node::Paren(inner) => self.runs(inner, now),
-            Node::Window { selector, range } => {
-                let to = self.shifted(selector.shift, now);
-                let from = to.saturating_sub(*range);
-                let series = self.selected.get(&expr.span).map(Vec::as_slice).unwrap_or_default();
-                let runs = series.iter().map(|series| {
-                    let start = series.samples.partition_point(|sample| sample.at <= from);
-                    let end = series.samples.partition_point(|sample| sample.at <= to).max(start);
-                    let samples = series.samples[start..end].iter().filter(|s| !is_stale(s.value));
-                    Run {
-                        labels: series.labels.clone(),
-                        nameless: false,
-                        samples: samples.copied().collect(),
-                    }
-                });
-                Ok((runs.filter(|run| !run.samples.is_empty()).collect(), from, to))
+    /// The value of a series at every time, between two samples on a straight line.
+    fn smoothed(&self, series: &Series, times: &[Millis], expr: &Expr) -> Vec<Cell> {
+        let track = Track::of(series.clone(), false);
+        let metric = series.labels.get(series::METRIC_NAME);
+        let value = |now: &Millis| -> Cell {
+            let after = now.saturating_sub(self.look_back);
+            let until = now.saturating_add(self.look_back);
+            let numbers = within(&track.numbers, |sample| sample.at, after, until);
+            let histograms = within(&track.histograms, |sample| sample.at, after, until);
+            if !numbers.is_empty() && !histograms.is_empty() {
+                self.notes.mixed_floats_histograms(expr.span, metric);
+                return None;
             }
-            Node::Subquery { expr: inner, range, step, shift } => {
-                let to = self.shifted(*shift, now);
-                let from = to.saturating_sub(*range);
-                let step = step.unwrap_or(SUBQUERY_STEP);
-                let mut at = (from / step) * step;
-                while at <= from {
-                    at += step;
+            let next = numbers.partition_point(|sample| sample.at < *now);
+            match (next.checked_sub(1).map(|p| numbers[p]), numbers.get(next)) {
+                (_, Some(next)) if next.at == *now => return Some(next.value.into()),
+                (Some(one), Some(other)) => return Some(between(one, *other, *now, false).into()),
+                (Some(one), None) => return Some(one.value.into()),
+                _ => {}
+            }
+            let next = histograms.partition_point(|sample| sample.at < *now);
+            let of =
+                |sample: &HistogramSample| Some(Quantity::Histogram(Arc::clone(&sample.value)));
+            match (next.checked_sub(1).map(|p| &histograms[p]), histograms.get(next)) {
+                (_, Some(next)) if next.at == *now => of(next),
+                (Some(one), Some(other)) => {
+                    let counter = other.value.hint != ResetHint::Gauge;
+                    let (span, notes) = (expr.span, &self.notes);
+                    let change = Change { counter, per_second: false, span, notes };
+                    histogram_between(one, other, *now, change, metric).map(Quantity::histogram)
                 }
-                if (to - at) / step > 10 * STEPS {
-                    return Err(EvalError::Steps { from, to, step });
-                }
-                let mut order: HashMap<(Labels, bool), usize> = HashMap::new();
-                let mut runs: Vec<Run> = Vec::new();
-                while at <= to {
-                    for item in self.asked(inner, at)?.iter() {
-                        let key = (item.labels.clone(), item.nameless);
-                        let index = *order.entry(key).or_insert_with(|| {
-                            let (labels, nameless) = (item.labels.clone(), item.nameless);
-                            runs.push(Run { labels, nameless, samples: Vec::new() });
-                            runs.len() - 1
-                        });
-                        runs[index].samples.push(Sample { at, value: item.value });
-                    }
-                    at += step;
-                }
-                Ok((runs, from, to))
-            }
-            _ => Ok((Vec::new(), now, now)),
-        }
-    }
-
-    fn asked(&self, expr: &Expr, at: Millis) -> Result<Rc<[Item]>, EvalError> {
-        let key = (expr.span, at);
-        if let Some(known) = self.asked.borrow().get(&key) {
-            return Ok(Rc::clone(known));
-        }
-        let items = Rc::from(self.vector(expr, at)?);
-        self.asked.borrow_mut().insert(key, Rc::clone(&items));
-        Ok(items)
-    }
-
-    fn call(&self, function: &str, arguments: &[Expr], now: Millis) -> Result<Answer, EvalError> {
-        if let Some(window) = arguments.iter().find(|argument| argument.kind() == Kind::Matrix) {
-            return self.call_over_time(function, arguments, window, now).map(Answer::Vector);
-        }
-        let first = arguments.first();
-        let vector = || first.map_or(Ok(Vec::new()), |first| self.vector(first, now));
-        Ok(match function {
-            "time" => Answer::Scalar(seconds(now)),
-            "pi" => Answer::Scalar(std::f64::consts::PI),
-            "vector" => {
-                let value = first.map_or(Ok(f64::NAN), |first| self.scalar(first, now))?;
-                Answer::Vector(vec![Item {
-                    labels: Labels::empty(),
-                    value,
-                    nameless: false,
-                    at: None,
-                }])
-            }
-            "scalar" => match vector()?.as_slice() {
-                [one] => Answer::Scalar(one.value),
-                _ => Answer::Scalar(f64::NAN),
-            },
-            "absent" => {
-                Answer::Vector(if vector()?.is_empty() { vec![absent(first)] } else { Vec::new() })
-            }
-            "timestamp" => Answer::Vector(
-                vector()?
-                    .into_iter()
-                    .map(|item| Item {
-                        value: seconds(item.at.unwrap_or(now)),
-                        nameless: true,
-                        at: None,
-                        ..item
-                    })
-                    .collect(),
-            ),
-            "sort" | "sort_desc" => {
-                let mut items = vector()?;
-                items.sort_by(|a, b| by_value(a.value, b.value, function == "sort_desc"));
-                Answer::Vector(items)
-            }
-            "clamp" | "clamp_min" | "clamp_max" => {
-                let number = |place: usize| {
-                    arguments.get(place).map_or(Ok(f64::NAN), |a| self.scalar(a, now))
-                };
-                let (least, most) = match function {
-                    "clamp" => (number(1)?, number(2)?),
-                    "clamp_min" => (number(1)?, f64::INFINITY),
-                    _ => (f64::NEG_INFINITY, number(1)?),
-                };
-                if least > most {
-                    return Ok(Answer::Vector(Vec::new()));
-                }
-                let clamp = |value: f64| {
-                    if value.is_nan() || least.is_nan() || most.is_nan() {
-                        f64::NAN
-                    } else {
-                        value.max(least).min(most)
-                    }
-                };
-                Answer::Vector(map(vector()?, clamp))
-            }
-            "round" => {
-                let to = arguments.get(1).map_or(Ok(1.0), |a| self.scalar(a, now))?;
-                // The inverse first: tenths are exact as tens.
-                let inverse = 1.0 / to;
-                Answer::Vector(map(vector()?, |value| (value * inverse + 0.5).floor() / inverse))
-            }
-            "histogram_quantile" => {
-                let wanted = first.map_or(Ok(f64::NAN), |first| self.scalar(first, now))?;
-                let buckets = arguments.get(1).map_or(Ok(Vec::new()), |a| self.vector(a, now))?;
-                Answer::Vector(quantiles(wanted, buckets))
-            }
-            "label_replace" | "label_join" => {
-                Answer::Vector(self.relabel(function, arguments, now)?)
-            }
-            "day_of_month" | "day_of_week" | "day_of_year" | "days_in_month" | "hour"
-            | "minute" | "month" | "year" => {
-                let items = match first {
-                    Some(first) => self.vector(first, now)?,
-                    None => vec![Item {
-                        labels: Labels::empty(),
-                        value: seconds(now),
-                        nameless: false,
-                        at: None,
-                    }],
-                };
-                Answer::Vector(map(items, |value| date_part(function, value)))
-            }
-            _ => Answer::Vector(map(vector()?, |value| of_number(function, value))),
-        })
-    }
-
-    fn call_over_time(
-        &self,
-        function: &str,
-        arguments: &[Expr],
-        window: &Expr,
-        now: Millis,
-    ) -> Result<Vec<Item>, EvalError> {
-        let (runs, from, to) = self.runs(window, now)?;
-        if function == "absent_over_time" {
-            return Ok(if runs.is_empty() { vec![absent(Some(window))] } else { Vec::new() });
-        }
-        let mut numbers = Vec::new();
-        for argument in arguments.iter().filter(|argument| argument.kind() == Kind::Scalar) {
-            numbers.push(self.scalar(argument, now)?);
-        }
-        if function == "double_exponential_smoothing" {
-            for (name, factor) in ["smoothing", "trend"].iter().zip(&numbers) {
-                if !(*factor > 0.0 && *factor < 1.0) {
-                    let reason = format!(
-                        "invalid {name} factor. Expected: 0 < {name} factor < 1, got: {factor}"
-                    );
-                    return Err(EvalError::Parameter { reason });
-                }
-            }
-        }
-        let keeps_name = matches!(function, "last_over_time" | "first_over_time");
-        let mut items = Vec::with_capacity(runs.len());
-        for run in runs {
-            let window = Window { samples: &run.samples, from, to };
-            if let Some(value) = over_time(function, &window, &numbers, now) {
-                items.push(Item {
-                    labels: run.labels,
-                    value,
-                    nameless: run.nameless || !keeps_name,
-                    at: None,
-                });
-            }
-        }
-        Ok(items)
-    }
-
-    fn relabel(
-        &self,
-        function: &str,
-        arguments: &[Expr],
-        now: Millis,
-    ) -> Result<Vec<Item>, EvalError> {
-        let [vector, rest @ ..] = arguments else { return Ok(Vec::new()) };
-        let mut items = self.vector(vector, now)?;
-        let mut texts = Vec::new();
-        for argument in rest {
-            texts.push(self.text(argument, now)?);
-        }
-        let Some(target) = texts.first().cloned() else { return Ok(items) };
-        if target.is_empty() {
-            let reason = format!("invalid destination label name in {function}(): {target}");
-            return Err(EvalError::Parameter { reason });
-        }
-        let set = |item: &mut Item, value: &str| {
-            item.labels = item.labels.with(&target, value);
-            if target == METRIC_NAME {
-                item.nameless = false;
+                (Some(one), None) => of(one),
+                _ => None,
             }
         };
-        match (function, texts.as_slice()) {
-            ("label_replace", [_, replacement, source, pattern]) => {
-                let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).map_err(|_| {
-                    let reason =
-                        format!("invalid regular expression in label_replace(): {pattern}");
-                    EvalError::Parameter { reason }
-                })?;
-                for item in &mut items {
-                    let value = item.labels.get(source).to_owned();
-                    if let Some(captures) = regex.captures(&value) {
-                        let mut new = String::new();
-                        captures.expand(replacement, &mut new);
-                        set(item, &new);
-                    }
+        times.iter().map(value).collect()
+    }
+
+    /// The samples that the windows of a range vector are cut from, and where those windows are.
+    pub(crate) fn tracks(
+        &self,
+        expr: &Expr,
+        grid: Grid,
+        counts_only: bool,
+    ) -> Result<(Vec<Track>, Frame), EvalError> {
+        match &expr.node {
+            Node::Paren(inner) => self.tracks(inner, grid, counts_only),
+            Node::Window { selector, range } => {
+                let ends: Vec<Millis> =
+                    grid.times().map(|now| self.shifted(&selector.shift, now)).collect();
+                let range = range.fixed().unwrap_or(0);
+                let (border, look_back) = (selector.border, self.look_back);
+                let frame = Frame { range, border, look_back, ends };
+                let (Some(first), Some(last)) = (frame.ends.first(), frame.ends.last()) else {
+                    return Ok((Vec::new(), frame));
+                };
+                let mut after = first.saturating_sub(range).saturating_add(1);
+                if border != Border::Plain {
+                    after = after.saturating_sub(look_back);
                 }
+                let until =
+                    if border == Border::Smoothed { last.saturating_add(look_back) } else { *last };
+                let tracks = self
+                    .select(&selector.matchers, after, until)?
+                    .into_iter()
+                    .map(|series| Track::of(series, counts_only))
+                    .collect();
+                Ok((tracks, frame))
             }
-            (_, [_, separator, sources @ ..]) => {
-                for item in &mut items {
-                    let values: Vec<&str> =
-                        sources.iter().map(|source| item.labels.get(source)).collect();
-                    let joined = values.join(separator);
-                    set(item, &joined);
+            Node::Subquery { expr: inner, range, step, shift } => {
+                let ends: Vec<Millis> = grid.times().map(|now| self.shifted(shift, now)).collect();
+                let range = range.fixed().unwrap_or(0);
+                let step = step.as_ref().and_then(Length::fixed).unwrap_or(SUBQUERY_STEP);
+                let (border, look_back) = (Border::Plain, self.look_back);
+                let frame = Frame { range, border, look_back, ends };
+                let (Some(first), Some(last)) = (frame.ends.first(), frame.ends.last()) else {
+                    return Ok((Vec::new(), frame));
+                };
+                let after = first.saturating_sub(range);
+                // The times are multiples of the step, whatever time is asked about.
+                let from = after.div_euclid(step).saturating_add(1).saturating_mul(step);
+                if from > *last {
+                    return Ok((Vec::new(), frame));
                 }
+                let count = (last.saturating_sub(from) / step).saturating_add(1);
+                if count > self.limits.steps.saturating_mul(100) {
+                    return Err(EvalError::Steps { from, to: *last, step });
+                }
+                let inner_grid = Grid { from, step, count: usize::try_from(count).unwrap_or(1) };
+                let columns = self.columns(inner, inner_grid, false)?;
+                let tracks = columns
+                    .into_iter()
+                    .map(|column| Track::of_column(column, inner_grid))
+                    .collect();
+                Ok((tracks, frame))
             }
-            _ => {}
-        }
-        unique(items.iter().map(|item| &item.labels))?;
-        Ok(items)
-    }
-}
-
-/// Changes each value; the result is no longer the metric it was.
-fn map(items: Vec<Item>, change: impl Fn(f64) -> f64) -> Vec<Item> {
-    let changed = |item: Item| Item { value: change(item.value), nameless: true, at: None, ..item };
-    items.into_iter().map(changed).collect()
-}
-
-/// What says that something is not there: 1, with the labels that the selector fixes.
-fn absent(argument: Option<&Expr>) -> Item {
-    let mut labels = Labels::empty();
-    if let Some(Node::Selector(selector) | Node::Window { selector, .. }) =
-        argument.map(|a| &a.bare().node)
-    {
-        for matcher in selector.matchers.iter().filter(|m| m.name() != METRIC_NAME) {
-            let alone =
-                selector.matchers.iter().filter(|other| other.name() == matcher.name()).count()
-                    == 1;
-            if matcher.op() == Op::Equal && alone {
-                labels = labels.with(matcher.name(), matcher.value());
+            _ => {
+                let (border, look_back) = (Border::Plain, self.look_back);
+                Ok((Vec::new(), Frame { range: 0, border, look_back, ends: vec![0; grid.count] }))
             }
         }
     }
-    Item { labels, value: 1.0, nameless: false, at: None }
-}
 
-fn quantiles(wanted: f64, buckets: Vec<Item>) -> Vec<Item> {
-    let mut order: Vec<Labels> = Vec::new();
-    let mut histograms: HashMap<Labels, Vec<(f64, f64)>> = HashMap::new();
-    for bucket in buckets {
-        let Some(bound) = parse_number(bucket.labels.get("le")) else { continue };
-        let key = bucket.labels.with("le", "");
-        histograms
-            .entry(key)
-            .or_insert_with_key(|key| {
-                order.push(key.clone());
-                Vec::new()
-            })
-            .push((bound, bucket.value));
-    }
-    order
-        .into_iter()
-        .filter_map(|labels| {
-            let mut buckets = histograms.remove(&labels)?;
-            let value = histogram_quantile(wanted, &mut buckets);
-            Some(Item { labels, value, nameless: true, at: None })
-        })
-        .collect()
-}
-
-fn parse_number(text: &str) -> Option<f64> {
-    match text {
-        "+Inf" | "Inf" | "inf" | "+inf" => Some(f64::INFINITY),
-        "-Inf" | "-inf" => Some(f64::NEG_INFINITY),
-        _ => text.parse().ok(),
+    /// All samples of a range vector at the one time that is asked about.
+    fn whole_window(&self, expr: &Expr) -> Result<Vec<Series>, EvalError> {
+        let grid = Grid { from: self.from, step: 0, count: 1 };
+        let (tracks, frame) = self.tracks(expr, grid, false)?;
+        let mut all = Vec::with_capacity(tracks.len());
+        for track in &tracks {
+            let window = crate::window::Slide::new(track, &frame).window(0);
+            if window.is_empty() {
+                continue;
+            }
+            let labels = final_labels(&track.labels, track.nameless);
+            let mut series = Series::new(labels, window.numbers.to_vec());
+            series.histograms = window.histograms.to_vec();
+            all.push(series);
+        }
+        Ok(all)
     }
 }
 
-fn of_number(function: &str, x: f64) -> f64 {
-    match function {
-        "abs" => x.abs(),
-        "acos" => x.acos(),
-        "acosh" => x.acosh(),
-        "asin" => x.asin(),
-        "asinh" => x.asinh(),
-        "atan" => x.atan(),
-        "atanh" => x.atanh(),
-        "ceil" => x.ceil(),
-        "cos" => x.cos(),
-        "cosh" => x.cosh(),
-        "deg" => x.to_degrees(),
-        "exp" => x.exp(),
-        "floor" => x.floor(),
-        "ln" => x.ln(),
-        "log10" => x.log10(),
-        "log2" => x.log2(),
-        "rad" => x.to_radians(),
-        "sgn" if x == 0.0 || x.is_nan() => x,
-        "sgn" => x.signum(),
-        "sin" => x.sin(),
-        "sinh" => x.sinh(),
-        "sqrt" => x.sqrt(),
-        "tan" => x.tan(),
-        "tanh" => x.tanh(),
-        _ => f64::NAN,
+fn within<T>(samples: &[T], at: impl Fn(&T) -> Millis, after: Millis, until: Millis) -> &[T] {
+    let start = samples.partition_point(|sample| at(sample) <= after);
+    let end = samples.partition_point(|sample| at(sample) <= until).max(start);
+    &samples[start..end]
+}
+
+fn negative(mut column: Column) -> Column {
+    for cell in column.cells.iter_mut().flatten() {
+        *cell = match cell {
+            Quantity::Number(value) => Quantity::Number(-*value),
+            Quantity::Histogram(histogram) => Quantity::histogram(histogram.scaled(-1.0)),
+        };
+    }
+    column.nameless = true;
+    column
+}
+
+/// What is known about a reset holds for the sample before, not for one at an earlier step.
+fn without_reset(histogram: Arc<Histogram>) -> Arc<Histogram> {
+    match histogram.hint {
+        ResetHint::Reset | ResetHint::NotReset => {
+            Arc::new(Histogram { hint: ResetHint::Unknown, ..(*histogram).clone() })
+        }
+        ResetHint::Unknown | ResetHint::Gauge => histogram,
     }
 }
 
-/// A part of the UTC date of a time in seconds.
-fn date_part(function: &str, at: f64) -> f64 {
-    if !at.is_finite() || at.abs() > 1e14 {
-        return f64::NAN;
+impl Track {
+    fn of(mut series: Series, counts_only: bool) -> Self {
+        if counts_only {
+            tell_resets(&mut series.histograms);
+        }
+        series.samples.retain(|sample| !is_stale(sample.value));
+        series.histograms.retain(|sample| !sample.value.is_stale());
+        Self {
+            labels: series.labels,
+            nameless: false,
+            numbers: series.samples,
+            histograms: series.histograms,
+            starts: series.starts,
+        }
     }
-    let at = at.floor() as i64;
-    let days = at.div_euclid(86_400);
-    let (year, month, day) = civil(days);
-    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let part = match function {
-        "minute" => at.rem_euclid(3600) / 60,
-        "hour" => at.rem_euclid(86_400) / 3600,
-        "day_of_week" => (days + 4).rem_euclid(7),
-        "day_of_month" => day,
-        "day_of_year" => days - days_to(year) + 1,
-        "days_in_month" => match month {
-            2 if leap => 29,
-            2 => 28,
-            4 | 6 | 9 | 11 => 30,
-            _ => 31,
-        },
-        "month" => month,
-        _ => year,
-    };
-    part as f64
-}
 
-/// Year, month and day of a day counted from 1970, by counting from the first of March of the
-/// year 0, where leap days come last.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
-}
-
-/// The first day of a year, counted from 1970.
-fn days_to(year: i64) -> i64 {
-    let before = year - 1;
-    365 * before + before.div_euclid(4) - before.div_euclid(100) + before.div_euclid(400) - 719_162
-}
-
-/// Prints a number as PromQL does, without an exponent.
-pub fn print(value: f64) -> String {
-    match value {
-        value if value.is_nan() => "NaN".to_owned(),
-        f64::INFINITY => "+Inf".to_owned(),
-        f64::NEG_INFINITY => "-Inf".to_owned(),
-        value => value.to_string(),
+    fn of_column(column: Column, grid: Grid) -> Self {
+        let (mut numbers, mut histograms) = (Vec::new(), Vec::new());
+        for (at, cell) in grid.times().zip(column.cells) {
+            match cell {
+                Some(Quantity::Number(value)) => numbers.push(Sample { at, value }),
+                Some(Quantity::Histogram(value)) => {
+                    histograms.push(HistogramSample { at, value: without_reset(value) });
+                }
+                None => {}
+            }
+        }
+        let (labels, nameless) = (column.labels, column.nameless);
+        Self { labels, nameless, numbers, histograms, starts: Vec::new() }
     }
 }

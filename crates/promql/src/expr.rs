@@ -5,6 +5,7 @@ use std::fmt;
 use series::{Matcher, Millis};
 
 use crate::function::Function;
+use crate::length::Length;
 
 /// From one byte of the text up to, not including, another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,23 +39,25 @@ pub enum Node {
         /// Which series.
         selector: Selector,
         /// How long.
-        range: Millis,
+        range: Length,
     },
     /// Another question asked again and again: `rate(x[1m])[5m:10s]`.
     Subquery {
         /// The question.
         expr: Box<Expr>,
         /// How long.
-        range: Millis,
+        range: Length,
         /// How often; `None` is once a minute.
-        step: Option<Millis>,
+        step: Option<Length>,
         /// From when on.
         shift: Shift,
     },
     /// `-x`.
     Negative(Box<Expr>),
-    /// `(x)` and `+x`.
+    /// `(x)`.
     Paren(Box<Expr>),
+    /// `+x`.
+    Positive(Box<Expr>),
     /// `a + b`.
     Binary {
         /// What is done.
@@ -95,13 +98,38 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// From when on.
     pub shift: Shift,
+    /// How the borders of a window are found.
+    pub border: Border,
+}
+
+/// How the borders of a window are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Border {
+    /// Only samples within count.
+    #[default]
+    Plain,
+    /// The last sample before the window stands at its begin: `anchored`.
+    Anchored,
+    /// Values at the borders are found between two samples: `smoothed`.
+    Smoothed,
+}
+
+impl Border {
+    /// How it is written, or nothing.
+    pub fn word(self) -> &'static str {
+        match self {
+            Border::Plain => "",
+            Border::Anchored => "anchored",
+            Border::Smoothed => "smoothed",
+        }
+    }
 }
 
 /// A time other than the one asked about: `offset 5m`, `@ 1700000000`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shift {
     /// How long before; negative is after.
-    pub offset: Millis,
+    pub offset: Length,
     /// A fixed time instead of the one asked about.
     pub at: Option<At>,
 }
@@ -149,7 +177,7 @@ impl Expr {
             Node::Text(_) => Kind::Text,
             Node::Selector(_) | Node::Aggregate { .. } => Kind::Vector,
             Node::Window { .. } | Node::Subquery { .. } => Kind::Matrix,
-            Node::Negative(expr) | Node::Paren(expr) => expr.kind(),
+            Node::Negative(expr) | Node::Positive(expr) | Node::Paren(expr) => expr.kind(),
             Node::Binary { left, right, .. } => match (left.kind(), right.kind()) {
                 (Kind::Scalar, Kind::Scalar) => Kind::Scalar,
                 _ => Kind::Vector,
@@ -166,14 +194,41 @@ impl Expr {
         }
     }
 
+    /// Calls `visit` with every part of the question, the whole before its parts; the parts of
+    /// a part are visited only if it answers with yes.
+    pub fn walk_mut(&mut self, visit: &mut dyn FnMut(&mut Expr) -> bool) {
+        if !visit(self) {
+            return;
+        }
+        match &mut self.node {
+            Node::Number(_) | Node::Text(_) | Node::Selector(_) | Node::Window { .. } => {}
+            Node::Subquery { expr, .. }
+            | Node::Negative(expr)
+            | Node::Positive(expr)
+            | Node::Paren(expr) => expr.walk_mut(visit),
+            Node::Binary { left, right, .. } => {
+                left.walk_mut(visit);
+                right.walk_mut(visit);
+            }
+            Node::Aggregate { parameter, expr, .. } => {
+                if let Some(parameter) = parameter {
+                    parameter.walk_mut(visit);
+                }
+                expr.walk_mut(visit);
+            }
+            Node::Call { arguments, .. } => arguments.iter_mut().for_each(|a| a.walk_mut(visit)),
+        }
+    }
+
     /// Calls `visit` with every selector in the question, in the order of the text.
     pub fn selectors<'a>(&'a self, visit: &mut dyn FnMut(&'a Selector)) {
         match &self.node {
             Node::Number(_) | Node::Text(_) => {}
             Node::Selector(selector) | Node::Window { selector, .. } => visit(selector),
-            Node::Subquery { expr, .. } | Node::Negative(expr) | Node::Paren(expr) => {
-                expr.selectors(visit);
-            }
+            Node::Subquery { expr, .. }
+            | Node::Negative(expr)
+            | Node::Positive(expr)
+            | Node::Paren(expr) => expr.selectors(visit),
             Node::Binary { left, right, .. } => {
                 left.selectors(visit);
                 right.selectors(visit);
@@ -206,6 +261,8 @@ pub enum BinaryOp {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+    TrimUpper,
+    TrimLower,
     And,
     Or,
     Unless,
@@ -225,6 +282,35 @@ impl BinaryOp {
         )
     }
 
+    /// Whether it cuts histograms off.
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
+    }
+
+    /// How it is written.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Modulo => "%",
+            Self::Power => "^",
+            Self::Atan2 => "atan2",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Unless => "unless",
+        }
+    }
+
     /// Whether it works on sets of series and not on their values.
     pub fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)
@@ -235,7 +321,7 @@ impl BinaryOp {
         match self {
             Self::Or => 1,
             Self::And | Self::Unless => 2,
-            op if op.is_comparison() => 3,
+            op if op.is_comparison() || op.is_trim() => 3,
             Self::Add | Self::Subtract => 4,
             Self::Power => 6,
             _ => 5,
@@ -244,7 +330,7 @@ impl BinaryOp {
 }
 
 /// Which series of the two sides belong together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Matching {
     /// Whether only the named labels count (`on`) or all but them (`ignoring`).
     pub on: bool,
@@ -254,6 +340,10 @@ pub struct Matching {
     pub many: Option<Side>,
     /// The labels that the side with many takes from the other one.
     pub include: Vec<String>,
+    /// What stands for a series that is missing on the left side.
+    pub fill_left: Option<f64>,
+    /// What stands for a series that is missing on the right side.
+    pub fill_right: Option<f64>,
 }
 
 /// One side of an operator.
@@ -290,10 +380,11 @@ pub enum AggregateOp {
     Topk,
     Bottomk,
     Limitk,
+    LimitRatio,
 }
 
 impl AggregateOp {
-    pub(crate) const NAMES: [(&'static str, AggregateOp); 13] = [
+    pub(crate) const NAMES: [(&'static str, AggregateOp); 14] = [
         ("sum", Self::Sum),
         ("avg", Self::Avg),
         ("min", Self::Min),
@@ -307,12 +398,20 @@ impl AggregateOp {
         ("topk", Self::Topk),
         ("bottomk", Self::Bottomk),
         ("limitk", Self::Limitk),
+        ("limit_ratio", Self::LimitRatio),
     ];
+
+    /// How it is written.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, op)| *op == self).map_or("", |(name, _)| name)
+    }
 
     /// What it takes before the vector.
     pub(crate) fn parameter(self) -> Option<Kind> {
         match self {
-            Self::Quantile | Self::Topk | Self::Bottomk | Self::Limitk => Some(Kind::Scalar),
+            Self::Quantile | Self::Topk | Self::Bottomk | Self::Limitk | Self::LimitRatio => {
+                Some(Kind::Scalar)
+            }
             Self::CountValues => Some(Kind::Text),
             _ => None,
         }

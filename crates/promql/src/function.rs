@@ -55,13 +55,22 @@ pub const FUNCTIONS: &[Function] = &[
     f("delta", &[M], V),
     f("deriv", &[M], V),
     f("double_exponential_smoothing", &[M, S, S], V),
+    f("end", &[], S),
     f("exp", &[V], V),
     f("first_over_time", &[M], V),
     f("floor", &[V], V),
+    f("histogram_avg", &[V], V),
+    f("histogram_count", &[V], V),
+    f("histogram_fraction", &[S, S, V], V),
     f("histogram_quantile", &[S, V], V),
+    Function { name: "histogram_quantiles", takes: &[V, T, S], least: 3, repeats: true, gives: V },
+    f("histogram_stddev", &[V], V),
+    f("histogram_stdvar", &[V], V),
+    f("histogram_sum", &[V], V),
     optional("hour", &[V], 0),
     f("idelta", &[M], V),
     f("increase", &[M], V),
+    optional("info", &[V, V], 1),
     f("irate", &[M], V),
     Function { name: "label_join", takes: &[V, T, T, T], least: 3, repeats: true, gives: V },
     f("label_replace", &[V, T, T, T, T], V),
@@ -70,7 +79,9 @@ pub const FUNCTIONS: &[Function] = &[
     f("log10", &[V], V),
     f("log2", &[V], V),
     f("mad_over_time", &[M], V),
+    f("max_of", &[S, S], S),
     f("max_over_time", &[M], V),
+    f("min_of", &[S, S], S),
     f("min_over_time", &[M], V),
     optional("minute", &[V], 0),
     optional("month", &[V], 0),
@@ -79,6 +90,7 @@ pub const FUNCTIONS: &[Function] = &[
     f("present_over_time", &[M], V),
     f("quantile_over_time", &[S, M], V),
     f("rad", &[V], V),
+    f("range", &[], S),
     f("rate", &[M], V),
     f("resets", &[M], V),
     optional("round", &[V, S], 1),
@@ -87,10 +99,15 @@ pub const FUNCTIONS: &[Function] = &[
     f("sin", &[V], V),
     f("sinh", &[V], V),
     f("sort", &[V], V),
+    Function { name: "sort_by_label", takes: &[V, T], least: 1, repeats: true, gives: V },
+    Function { name: "sort_by_label_desc", takes: &[V, T], least: 1, repeats: true, gives: V },
     f("sort_desc", &[V], V),
     f("sqrt", &[V], V),
+    f("start", &[], S),
+    f("start_timestamp", &[V], V),
     f("stddev_over_time", &[M], V),
     f("stdvar_over_time", &[M], V),
+    f("step", &[], S),
     f("sum_over_time", &[M], V),
     f("tan", &[V], V),
     f("tanh", &[V], V),
@@ -104,30 +121,8 @@ pub const FUNCTIONS: &[Function] = &[
     optional("year", &[V], 0),
 ];
 
-/// Names that Prometheus knows and we do not, with the reason.
-pub(crate) const REFUSED: &[(&str, &str)] = &[
-    ("histogram_avg", NATIVE),
-    ("histogram_count", NATIVE),
-    ("histogram_fraction", NATIVE),
-    ("histogram_stddev", NATIVE),
-    ("histogram_stdvar", NATIVE),
-    ("histogram_sum", NATIVE),
-    ("histogram_quantiles", EXPERIMENTAL),
-    ("holt_winters", "it is called `double_exponential_smoothing` since Prometheus 3"),
-    ("info", EXPERIMENTAL),
-    ("limit_ratio", EXPERIMENTAL),
-    ("max_of", EXPERIMENTAL),
-    ("min_of", EXPERIMENTAL),
-    ("sort_by_label", EXPERIMENTAL),
-    ("sort_by_label_desc", EXPERIMENTAL),
-    ("start", EXPERIMENTAL),
-    ("end", EXPERIMENTAL),
-    ("step", EXPERIMENTAL),
-    ("range", EXPERIMENTAL),
-];
-
-const NATIVE: &str = "it needs native histograms, which are not kept here";
-const EXPERIMENTAL: &str = "it is experimental in Prometheus and not supported here";
+/// Names that Prometheus had once, with what they are called now.
+pub(crate) const RENAMED: &[(&str, &str)] = &[("holt_winters", "double_exponential_smoothing")];
 
 impl Function {
     /// Returns the function of this name.

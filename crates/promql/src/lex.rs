@@ -11,6 +11,8 @@ pub(crate) enum Token {
     /// A duration in milliseconds: `1h30m`.
     Duration(i64),
     Text(String),
+    /// A text whose escapes give bytes that are not UTF-8, as it is written.
+    NoText(String),
     /// Any sign: `(`, `=~`, `@`.
     Sign(&'static str),
     End,
@@ -163,10 +165,10 @@ fn string(text: &str, at: &mut usize) -> Result<Token, ParseError> {
         let place = start + 1 + index;
         if c == char::from(quote) {
             *at = place + 1;
-            let span = Span { start, end: *at };
-            return String::from_utf8(out).map(Token::Text).map_err(|_| {
-                ParseError::new(span, "the escapes in this text give bytes that are not UTF-8")
-            });
+            let written = || text[start + 1..place].to_owned();
+            return Ok(
+                String::from_utf8(out).map_or_else(|_| Token::NoText(written()), Token::Text)
+            );
         }
         if c == '\n' && quote != b'`' {
             return Err(open());

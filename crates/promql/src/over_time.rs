@@ -1,68 +1,185 @@
 //! Functions of the samples of one window, and the sums they share with aggregation.
 
-use series::{Millis, Sample};
+use series::Sample;
+use series::histogram::{Kahan, Total};
 
-/// The samples of one series in a window that is open on the left.
-pub(crate) struct Window<'a> {
-    pub samples: &'a [Sample],
-    pub from: Millis,
-    pub to: Millis,
+use crate::column::Quantity;
+use crate::expr::{Border, Span};
+use crate::note::Notes;
+use crate::rate::{self, Change, seconds};
+use crate::window::{Either, Window};
+
+/// A function of the samples of a window, and what it is given besides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverTime<'a> {
+    pub name: &'a str,
+    /// Where the window stands in the question.
+    pub span: Span,
+    pub notes: &'a Notes,
+    /// What the counters had reached before their falls; only for `rate` and `increase`.
+    pub falls: &'a [f64],
+    /// The numbers that are given besides the window.
+    pub numbers: &'a [f64],
+    /// The time that is asked about.
+    pub now: series::Millis,
 }
 
-/// Returns the value of a function over a window, or nothing when there are too few samples.
-pub(crate) fn over_time(name: &str, window: &Window, numbers: &[f64], now: Millis) -> Option<f64> {
-    let samples = window.samples;
-    let values = || -> Vec<f64> { samples.iter().map(|sample| sample.value).collect() };
-    let (first, last) = (samples.first()?, samples.last()?);
-    Some(match name {
-        "rate" => extrapolated(window, true, true)?,
-        "increase" => extrapolated(window, true, false)?,
-        "delta" => extrapolated(window, false, false)?,
-        "irate" => instant_change(samples, true)?,
-        "idelta" => instant_change(samples, false)?,
-        "deriv" => slope(samples, first.at)?.0,
-        "predict_linear" => {
-            let (slope, intercept) = slope(samples, now)?;
-            intercept + slope * numbers.first()?
+impl OverTime<'_> {
+    /// Returns the value of the function over a window, or nothing when there are too few samples.
+    pub(crate) fn of(&self, window: &Window) -> Option<Quantity> {
+        if window.is_empty() {
+            return None;
         }
-        "double_exponential_smoothing" => smoothed(samples, numbers)?,
-        "changes" => pairs(samples, |a, b| {
-            a.to_bits() != b.to_bits() && a != b && !(a.is_nan() && b.is_nan())
-        }),
-        "resets" => pairs(samples, |a, b| b < a),
-        "avg_over_time" => mean(&values()),
-        "sum_over_time" => sum(&values()),
-        "count_over_time" => samples.len() as f64,
-        "min_over_time" => crate::aggregate::extreme(&values(), |new, old| new < old),
-        "max_over_time" => crate::aggregate::extreme(&values(), |new, old| new > old),
-        "last_over_time" => last.value,
-        "first_over_time" => first.value,
-        "present_over_time" => 1.0,
-        "stddev_over_time" => variance(&values()).sqrt(),
-        "stdvar_over_time" => variance(&values()),
-        "quantile_over_time" => quantile(*numbers.first()?, &mut values()),
-        "mad_over_time" => {
-            let mut all = values();
-            if all.iter().any(|value| value.is_nan()) {
-                return Some(f64::NAN);
+        let change = |counter: bool, per_second: bool| Change {
+            counter,
+            per_second,
+            span: self.span,
+            notes: self.notes,
+        };
+        match self.name {
+            "rate" => return rate::change(window, self.falls, change(true, true)),
+            "increase" => return rate::change(window, self.falls, change(true, false)),
+            "delta" => return rate::change(window, self.falls, change(false, false)),
+            "irate" => return rate::last_change(window, change(true, true)),
+            "idelta" => return rate::last_change(window, change(false, false)),
+            "sum_over_time" | "avg_over_time" => return self.sum_or_mean(window),
+            "last_over_time" | "first_over_time" => return end(window, self.name),
+            _ => {}
+        }
+        let of_all = match self.name {
+            "count_over_time" => Some(window.len() as f64),
+            "present_over_time" => Some(1.0),
+            "changes" => return pairs(window, is_other).map(Quantity::Number),
+            "resets" => return pairs(window, falls).map(Quantity::Number),
+            "ts_of_first_over_time" => window.all().first().map(|(at, _)| seconds(*at)),
+            "ts_of_last_over_time" => window.all().last().map(|(at, _)| seconds(*at)),
+            _ => None,
+        };
+        if let Some(value) = of_all {
+            return Some(Quantity::Number(value));
+        }
+        // The rest knows numbers only.
+        if window.numbers.is_empty() {
+            return None;
+        }
+        if !window.histograms.is_empty() {
+            self.notes.ignored_in_range(self.span, window.metric());
+        }
+        self.of_numbers(window.numbers).map(Quantity::Number)
+    }
+
+    fn of_numbers(&self, samples: &[Sample]) -> Option<f64> {
+        let values = || -> Vec<f64> { samples.iter().map(|sample| sample.value).collect() };
+        let first = samples.first()?;
+        Some(match self.name {
+            "deriv" => slope(samples, first.at)?.0,
+            "predict_linear" => {
+                let (slope, intercept) = slope(samples, self.now)?;
+                intercept + slope * self.numbers.first()?
             }
-            let median = quantile(0.5, &mut all);
-            let mut distances: Vec<f64> = all.iter().map(|value| (value - median).abs()).collect();
-            quantile(0.5, &mut distances)
+            "double_exponential_smoothing" => smoothed(samples, self.numbers)?,
+            "min_over_time" => crate::aggregate::extreme(&values(), |new, old| new < old),
+            "max_over_time" => crate::aggregate::extreme(&values(), |new, old| new > old),
+            "stddev_over_time" => variance(&values()).sqrt(),
+            "stdvar_over_time" => variance(&values()),
+            "quantile_over_time" => quantile(*self.numbers.first()?, &mut values()),
+            "mad_over_time" => {
+                let mut all = values();
+                if all.iter().any(|value| value.is_nan()) {
+                    return Some(f64::NAN);
+                }
+                let median = quantile(0.5, &mut all);
+                let mut distances: Vec<f64> =
+                    all.iter().map(|value| (value - median).abs()).collect();
+                quantile(0.5, &mut distances)
+            }
+            "ts_of_max_over_time" => seconds(time_of(samples, |new, old| new >= old)),
+            "ts_of_min_over_time" => seconds(time_of(samples, |new, old| new <= old)),
+            _ => return None,
+        })
+    }
+
+    fn sum_or_mean(&self, window: &Window) -> Option<Quantity> {
+        let is_mean = self.name == "avg_over_time";
+        if window.histograms.is_empty() {
+            let values: Vec<f64> = window.numbers.iter().map(|sample| sample.value).collect();
+            return Some(Quantity::Number(if is_mean { mean(&values) } else { sum(&values) }));
         }
-        "ts_of_first_over_time" => seconds(first.at),
-        "ts_of_last_over_time" => seconds(last.at),
-        "ts_of_max_over_time" => seconds(time_of(samples, |new, old| new >= old)),
-        "ts_of_min_over_time" => seconds(time_of(samples, |new, old| new <= old)),
-        _ => return None,
-    })
+        if !window.numbers.is_empty() {
+            self.notes.mixed_floats_histograms(self.span, window.metric());
+            return None;
+        }
+        let histograms: Vec<&series::Histogram> =
+            window.histograms.iter().map(|sample| &*sample.value).collect();
+        let total = histogram_sum(&histograms, is_mean, self.span, self.notes, window.metric())?;
+        Some(Quantity::histogram(total))
+    }
 }
 
-pub(crate) fn seconds(at: Millis) -> f64 {
-    at as f64 / 1000.0
+/// Adds histograms up, or takes their mean, and says what was odd about it.
+pub(crate) fn histogram_sum(
+    histograms: &[&series::Histogram],
+    is_mean: bool,
+    span: Span,
+    notes: &Notes,
+    metric: &str,
+) -> Option<series::Histogram> {
+    let (first, rest) = histograms.split_first()?;
+    let added = |weight: f64| {
+        let first = if weight == 1.0 { (*first).clone() } else { first.scaled(weight) };
+        let mut total = Total::of(&first);
+        for histogram in rest {
+            total.add_weighted(histogram, weight)?;
+        }
+        Ok::<_, series::histogram::Incompatible>(total.finish())
+    };
+    let Ok((total, merged)) = added(1.0) else {
+        notes.mixed_exponential_custom(span, metric);
+        return None;
+    };
+    if merged.conflicting_resets {
+        notes.reset_conflict(span, "aggregation");
+    }
+    if merged.bounds_reconciled {
+        notes.bounds_reconciled(span, "aggregation");
+    }
+    if !is_mean {
+        return Some(total);
+    }
+    let count = histograms.len() as f64;
+    let is_finite = |total: &series::Histogram| {
+        total.count.is_finite()
+            && total.sum.is_finite()
+            && total.zero_count.is_finite()
+            && total.positive.iter().chain(&total.negative).all(|b| b.count.is_finite())
+    };
+    if is_finite(&total) {
+        return Some(total.divided(count));
+    }
+    // The sum overflows although the mean may not: weigh each before adding.
+    added(1.0 / count).ok().map(|(mean, _)| mean)
 }
 
-fn time_of(samples: &[Sample], beats: impl Fn(f64, f64) -> bool) -> Millis {
+fn end(window: &Window, name: &str) -> Option<Quantity> {
+    let is_last = name == "last_over_time";
+    let (number, histogram) = if is_last {
+        (window.numbers.last(), window.histograms.last())
+    } else {
+        (window.numbers.first(), window.histograms.first())
+    };
+    let of_histogram = |sample: &series::HistogramSample| {
+        Quantity::Histogram(std::sync::Arc::clone(&sample.value))
+    };
+    match (number, histogram) {
+        (Some(number), Some(histogram)) if (number.at < histogram.at) == is_last => {
+            Some(of_histogram(histogram))
+        }
+        (Some(number), _) => Some(Quantity::Number(number.value)),
+        (None, histogram) => histogram.map(of_histogram),
+    }
+}
+
+fn time_of(samples: &[Sample], beats: impl Fn(f64, f64) -> bool) -> series::Millis {
     let mut best = samples[0];
     for sample in samples {
         if beats(sample.value, best.value) || best.value.is_nan() {
@@ -72,64 +189,56 @@ fn time_of(samples: &[Sample], beats: impl Fn(f64, f64) -> bool) -> Millis {
     best.at
 }
 
-fn pairs(samples: &[Sample], counts: impl Fn(f64, f64) -> bool) -> f64 {
-    samples.windows(2).filter(|pair| counts(pair[0].value, pair[1].value)).count() as f64
+/// How many samples follow one for which the answer is yes.
+fn pairs(
+    window: &Window,
+    counts: impl Fn(&Window, (series::Millis, Either), (series::Millis, Either)) -> bool,
+) -> Option<f64> {
+    let mut all = window.all();
+    if window.border == Border::Anchored {
+        // Of what came before the window only the last sample counts.
+        let within = all.partition_point(|(at, _)| *at <= window.from);
+        if within == all.len() {
+            return None;
+        }
+        all.drain(..within.saturating_sub(1));
+    }
+    let count = all.windows(2).filter(|pair| counts(window, pair[0], pair[1])).count();
+    Some(count as f64)
 }
 
-/// The change over the window, extended to its borders where the samples come close to them.
-fn extrapolated(window: &Window, counter: bool, per_second: bool) -> Option<f64> {
-    let samples = window.samples;
-    let (first, last) = (samples.first()?, samples.last()?);
-    if samples.len() < 2 {
-        return None;
-    }
-    let mut change = last.value - first.value;
-    if counter {
-        // A counter that fell began again at zero.
-        for pair in samples.windows(2) {
-            if pair[1].value < pair[0].value {
-                change += pair[0].value;
-            }
+fn is_other(
+    _: &Window,
+    (_, before): (series::Millis, Either),
+    (_, now): (series::Millis, Either),
+) -> bool {
+    match (before, now) {
+        (Either::Number(before), Either::Number(now)) => {
+            before != now && !(before.is_nan() && now.is_nan())
         }
+        (Either::Histogram(before), Either::Histogram(now)) => !before.is_same(now),
+        _ => true,
     }
-    let mut to_start = seconds(first.at - window.from);
-    let mut to_end = seconds(window.to - last.at);
-    let covered = seconds(last.at - first.at);
-    let between = covered / (samples.len() - 1) as f64;
-    // A border within 1.1 of the usual distance is where the next sample would be; a further one
-    // means that the series began or ended inside the window, half a distance away at a guess.
-    let near = between * 1.1;
-    if to_start >= near {
-        to_start = between / 2.0;
-    }
-    if counter && change > 0.0 && first.value >= 0.0 {
-        // A counter is never below zero, so the line goes back to its zero point at most.
-        to_start = to_start.min(covered * (first.value / change));
-    }
-    if to_end >= near {
-        to_end = between / 2.0;
-    }
-    let mut factor = (covered + to_start + to_end) / covered;
-    if per_second {
-        factor /= seconds(window.to - window.from);
-    }
-    Some(change * factor)
 }
 
-fn instant_change(samples: &[Sample], per_second: bool) -> Option<f64> {
-    let [.., before, last] = samples else { return None };
-    let mut change = last.value - before.value;
-    if per_second {
-        if last.value < before.value {
-            change = last.value;
+fn falls(
+    window: &Window,
+    (before_at, before): (series::Millis, Either),
+    (at, now): (series::Millis, Either),
+) -> bool {
+    match (before, now) {
+        (Either::Number(before), Either::Number(now)) => {
+            now < before || window.starts_again(before_at, at)
         }
-        change /= seconds(last.at - before.at);
+        (Either::Histogram(before), Either::Histogram(now)) => {
+            now.is_reset_after(before) || window.starts_again(before_at, at)
+        }
+        _ => true,
     }
-    Some(change)
 }
 
 /// Slope per second and value at a time of the least-squares line.
-fn slope(samples: &[Sample], at: Millis) -> Option<(f64, f64)> {
+fn slope(samples: &[Sample], at: series::Millis) -> Option<(f64, f64)> {
     if samples.len() < 2 {
         return None;
     }
@@ -171,31 +280,6 @@ fn smoothed(samples: &[Sample], numbers: &[f64]) -> Option<f64> {
         value = smooth;
     }
     Some(value)
-}
-
-/// A sum that keeps what rounding would lose (Kahan and Neumaier).
-#[derive(Default)]
-struct Kahan {
-    sum: f64,
-    rest: f64,
-}
-
-impl Kahan {
-    fn add(&mut self, value: f64) {
-        let sum = self.sum + value;
-        if sum.is_infinite() {
-            self.rest = 0.0;
-        } else if self.sum.abs() >= value.abs() {
-            self.rest += (self.sum - sum) + value;
-        } else {
-            self.rest += (value - sum) + self.sum;
-        }
-        self.sum = sum;
-    }
-
-    fn value(&self) -> f64 {
-        self.sum + self.rest
-    }
 }
 
 pub(crate) fn sum(values: &[f64]) -> f64 {
@@ -247,57 +331,4 @@ pub(crate) fn quantile(wanted: f64, values: &mut [f64]) -> f64 {
     let upper = (lower + 1).min(values.len() - 1);
     let weight = rank - rank.floor();
     values[lower] * (1.0 - weight) + values[upper] * weight
-}
-
-/// The quantile of a classic histogram: upper bounds and counts up to them.
-pub(crate) fn histogram_quantile(wanted: f64, buckets: &mut Vec<(f64, f64)>) -> f64 {
-    if wanted.is_nan() {
-        return f64::NAN;
-    }
-    if wanted < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if wanted > 1.0 {
-        return f64::INFINITY;
-    }
-    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if buckets.last().is_none_or(|last| last.0 != f64::INFINITY) {
-        return f64::NAN;
-    }
-    buckets.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
-        }
-        same
-    });
-    // Buckets are scraped one after the other: a later one may seem to hold less.
-    let mut most = f64::NEG_INFINITY;
-    for bucket in buckets.iter_mut() {
-        most = most.max(bucket.1);
-        bucket.1 = most;
-    }
-    let Some(all) = buckets.last().map(|last| last.1).filter(|_| buckets.len() >= 2) else {
-        return f64::NAN;
-    };
-    if all == 0.0 || all.is_nan() {
-        return f64::NAN;
-    }
-    let mut rank = wanted * all;
-    let last = buckets.len() - 1;
-    let index = buckets[..last].iter().position(|bucket| bucket.1 >= rank).unwrap_or(last);
-    if index == last {
-        return buckets[last - 1].0;
-    }
-    let end = buckets[index].0;
-    if index == 0 && end <= 0.0 {
-        return end;
-    }
-    let (mut start, mut count) = (0.0, buckets[index].1);
-    if index > 0 {
-        start = buckets[index - 1].0;
-        count -= buckets[index - 1].1;
-        rank -= buckets[index - 1].1;
-    }
-    start + (end - start) * (rank / count)
 }

@@ -5,9 +5,11 @@ use std::fmt;
 use series::{METRIC_NAME, Matcher, Millis, Op};
 
 use crate::expr::{
-    AggregateOp, At, BinaryOp, Expr, Grouping, Kind, Matching, Node, Selector, Shift, Side, Span,
+    AggregateOp, At, BinaryOp, Border, Expr, Grouping, Kind, Matching, Node, Selector, Shift, Side,
+    Span,
 };
-use crate::function::{FUNCTIONS, Function, REFUSED};
+use crate::function::{FUNCTIONS, Function, RENAMED};
+use crate::length::{Formula, Length};
 use crate::lex::{Token, lex};
 
 /// Why a text is not a question.
@@ -136,33 +138,19 @@ impl Parser {
             Token::Name(name) => format!("`{name}`"),
             Token::Number(value) => format!("the number {value}"),
             Token::Duration(_) => "a duration".to_owned(),
-            Token::Text(_) => "a text".to_owned(),
+            Token::Text(_) | Token::NoText(_) => "a text".to_owned(),
             Token::Sign(sign) => format!("`{sign}`"),
             Token::End => "the end".to_owned(),
         };
         let error = ParseError::new(self.span(), format!("expected {wanted}, found {found}"));
         match self.peek() {
-            Token::Name(name)
-                if matches!(
-                    name.as_str(),
-                    "anchored" | "smoothed" | "fill" | "fill_left" | "fill_right"
-                ) =>
-            {
-                error.help(format!("`{name}` is experimental in Prometheus and not supported here"))
-            }
             Token::Sign("=") => error.help("equality is written `==`"),
             _ => error,
         }
     }
 
     fn expr(&mut self, least: u8) -> Parsed<Expr> {
-        self.depth += 1;
-        if self.depth > DEPTH {
-            return Err(ParseError::new(
-                self.span(),
-                format!("more than {DEPTH} parts stand in one another"),
-            ));
-        }
+        self.nested()?;
         let mut left = self.prefix()?;
         while let Some(op) = self.binary_op() {
             let precedence = op.precedence();
@@ -194,6 +182,8 @@ impl Parser {
             Token::Sign("<=") => BinaryOp::LessOrEqual,
             Token::Sign(">") => BinaryOp::Greater,
             Token::Sign(">=") => BinaryOp::GreaterOrEqual,
+            Token::Sign("</") => BinaryOp::TrimUpper,
+            Token::Sign(">/") => BinaryOp::TrimLower,
             Token::Name(name) => match name.to_ascii_lowercase().as_str() {
                 "atan2" => BinaryOp::Atan2,
                 "and" => BinaryOp::And,
@@ -244,7 +234,57 @@ impl Parser {
                 }
             }
         }
+        self.fills(op, &mut matching)?;
+        matched |= matching.fill_left.is_some() || matching.fill_right.is_some();
         Ok((bool, matching, matched))
+    }
+
+    /// Reads `fill(0)`, `fill_left(0)` and `fill_right(0)`; without a parenthesis each of these is
+    /// the name of a metric.
+    fn fills(&mut self, op: BinaryOp, matching: &mut Matching) -> Parsed<()> {
+        for (word, left, right) in
+            [("fill", true, true), ("fill_left", true, false), ("fill_right", false, true)]
+                .into_iter()
+                .cycle()
+                .take(9)
+        {
+            let opens = self.tokens.get(self.next + 1).is_some_and(|t| t.0 == Token::Sign("("));
+            if !self.is_word(word) || !opens {
+                continue;
+            }
+            let place = self.take().1;
+            if op.is_set() {
+                let message = format!("`{word}` does not go with a set operator");
+                return Err(ParseError::new(place, message));
+            }
+            self.expect("(")?;
+            let value = self.signed_number()?;
+            self.expect(")")?;
+            for (fill, wanted) in
+                [(&mut matching.fill_left, left), (&mut matching.fill_right, right)]
+            {
+                if wanted && fill.replace(value).is_some() {
+                    return Err(ParseError::new(place, "what fills a side is given twice"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn signed_number(&mut self) -> Parsed<f64> {
+        let negative = self.is("-");
+        let _sign = self.eat("-") || self.eat("+");
+        let value = match self.take().0 {
+            Token::Number(value) => value,
+            Token::Duration(millis) => millis as f64 / 1000.0,
+            Token::Name(name) if name.eq_ignore_ascii_case("inf") => f64::INFINITY,
+            Token::Name(name) if name.eq_ignore_ascii_case("nan") => f64::NAN,
+            _ => {
+                self.next -= 1;
+                return Err(self.unexpected("a number"));
+            }
+        };
+        Ok(if negative { -value } else { value })
     }
 
     fn label_names(&mut self) -> Parsed<Vec<String>> {
@@ -291,7 +331,7 @@ impl Parser {
             }
             let span = Span { start, end: expr.span.end };
             let expr = Box::new(expr);
-            let node = if negative { Node::Negative(expr) } else { Node::Paren(expr) };
+            let node = if negative { Node::Negative(expr) } else { Node::Positive(expr) };
             return Ok(Expr { node, span });
         }
         let mut expr = self.primary()?;
@@ -300,9 +340,9 @@ impl Parser {
                 expr = self.window(expr)?;
             } else if self.is_word("offset") {
                 let place = self.take().1;
-                let offset = self.signed_duration()?;
+                let offset = self.offset()?;
                 let shift = shift_of(&mut expr, place, "offset")?;
-                if shift.offset != 0 {
+                if shift.offset != Length::default() {
                     return Err(ParseError::new(place, "`offset` is given twice"));
                 }
                 shift.offset = offset;
@@ -315,6 +355,29 @@ impl Parser {
                     return Err(ParseError::new(place, "`@` is given twice"));
                 }
                 shift.at = Some(at);
+                expr.span.end = self.end();
+            } else if self.is_word("anchored") || self.is_word("smoothed") {
+                let border =
+                    if self.is_word("anchored") { Border::Anchored } else { Border::Smoothed };
+                let place = self.take().1;
+                match &mut expr.node {
+                    Node::Window { selector, .. } if selector.border == Border::Plain => {
+                        selector.border = border;
+                    }
+                    Node::Selector(selector)
+                        if selector.border == Border::Plain && border == Border::Smoothed =>
+                    {
+                        selector.border = border;
+                    }
+                    _ => {
+                        let message = format!(
+                            "`{}` stands once after a selector with a window, as in `x[5m] {}`",
+                            border.word(),
+                            border.word()
+                        );
+                        return Err(ParseError::new(place, message));
+                    }
+                }
                 expr.span.end = self.end();
             } else {
                 return Ok(expr);
@@ -356,14 +419,14 @@ impl Parser {
     fn window(&mut self, expr: Expr) -> Parsed<Expr> {
         let open = self.expect("[")?;
         let place = self.span();
-        let range = self.duration()?;
-        if range <= 0 {
+        let range = self.length()?;
+        if range.fixed().is_some_and(|range| range <= 0) {
             return Err(ParseError::new(place, "a window is longer than nothing"));
         }
         let node = if self.eat(":") {
             let place = self.span();
-            let step = if self.is("]") { None } else { Some(self.duration()?) };
-            if step.is_some_and(|step| step <= 0) {
+            let step = if self.is("]") { None } else { Some(self.length()?) };
+            if step.as_ref().and_then(Length::fixed).is_some_and(|step| step <= 0) {
                 return Err(ParseError::new(place, "a step is longer than nothing"));
             }
             if expr.kind() != Kind::Vector {
@@ -394,50 +457,110 @@ impl Parser {
         Ok(Expr { node, span: Span { start: expr.span.start, end: self.end() } })
     }
 
-    fn duration(&mut self) -> Parsed<Millis> {
-        let duration = match self.take() {
-            (Token::Duration(millis), _) => millis,
-            (Token::Number(seconds), span) => {
-                let millis = (seconds * 1000.0).round();
-                if !millis.is_finite() || millis.abs() > 9e15 {
-                    return Err(ParseError::new(span, "this duration is too long"));
-                }
-                millis as Millis
+    /// A duration within brackets, which may be calculated.
+    fn length(&mut self) -> Parsed<Length> {
+        let place = self.span();
+        let formula = self.formula(0)?;
+        self.fixed_if_possible(formula, place)
+    }
+
+    /// A duration after `offset`: what is calculated stands in parentheses.
+    fn offset(&mut self) -> Parsed<Length> {
+        let place = self.span();
+        let negative = self.is("-");
+        let _sign = self.eat("-") || self.eat("+");
+        let part = self.formula_part()?;
+        let formula = if negative { Formula::Negative(Box::new(part)) } else { part };
+        self.fixed_if_possible(formula, place)
+    }
+
+    fn fixed_if_possible(&self, formula: Formula, place: Span) -> Parsed<Length> {
+        if formula.asks_for_range() {
+            return Ok(Length::Formula(Box::new(formula)));
+        }
+        let span = Span { start: place.start, end: self.end().max(place.start) };
+        formula
+            .millis(0, 0)
+            .map(Length::Fixed)
+            .map_err(|reason| ParseError::new(span, reason.to_string()))
+    }
+
+    fn formula(&mut self, least: u8) -> Parsed<Formula> {
+        self.nested()?;
+        let mut left = self.formula_part()?;
+        while let Some(op) = self.binary_op().filter(|op| Formula::knows(*op)) {
+            let precedence = op.precedence();
+            if precedence < least {
+                break;
+            }
+            self.take();
+            let right =
+                self.formula(if op == BinaryOp::Power { precedence } else { precedence + 1 })?;
+            left = Formula::Binary(op, Box::new(left), Box::new(right));
+        }
+        self.depth -= 1;
+        Ok(left)
+    }
+
+    fn formula_part(&mut self) -> Parsed<Formula> {
+        self.nested()?;
+        let (token, span) = self.take();
+        let part = match token {
+            Token::Number(seconds) => Formula::Seconds(seconds),
+            Token::Duration(millis) => Formula::Seconds(millis as f64 / 1000.0),
+            // Binds as a product does, as everywhere.
+            Token::Sign("-") => {
+                Formula::Negative(Box::new(self.formula(BinaryOp::Power.precedence())?))
+            }
+            Token::Sign("+") => self.formula(BinaryOp::Power.precedence())?,
+            Token::Sign("(") => {
+                let inner = self.formula(0)?;
+                self.expect(")")?;
+                Formula::Paren(Box::new(inner))
+            }
+            Token::Name(name) if self.is("(") => {
+                self.take();
+                let lower = name.to_ascii_lowercase();
+                let formula = match lower.as_str() {
+                    "step" => Formula::Step,
+                    "range" => Formula::Range,
+                    "min_of" | "max_of" => {
+                        let one = Box::new(self.formula(0)?);
+                        self.expect(",")?;
+                        let other = Box::new(self.formula(0)?);
+                        if lower == "min_of" {
+                            Formula::Least(one, other)
+                        } else {
+                            Formula::Most(one, other)
+                        }
+                    }
+                    _ => {
+                        let message = format!("`{name}` does not give a duration");
+                        return Err(ParseError::new(span, message)
+                            .help("`step()`, `range()`, `min_of(…)` and `max_of(…)` do"));
+                    }
+                };
+                self.expect(")")?;
+                formula
             }
             _ => {
-                self.next -= 1;
+                if token != Token::End {
+                    self.next -= 1;
+                }
                 return Err(self.unexpected("a duration such as `5m`"));
             }
         };
-        if self.is("+")
-            || self.is("-")
-            || self.is("*")
-            || self.is("/")
-            || self.is("%")
-            || self.is("^")
-        {
-            // After an offset this is ordinary arithmetic; within brackets it would be one on durations.
-            let in_brackets =
-                self.tokens[self.next..].iter().any(|(t, _)| matches!(t, Token::Sign("]")))
-                    && self.tokens[..self.next].iter().fold(0, |open, (t, _)| match t {
-                        Token::Sign("[") => open + 1,
-                        Token::Sign("]") => open - 1,
-                        _ => open,
-                    }) > 0;
-            if in_brackets {
-                return Err(self.unexpected("`]`").help(
-                    "arithmetic on durations is experimental in Prometheus and not supported here",
-                ));
-            }
-        }
-        Ok(duration)
+        self.depth -= 1;
+        Ok(part)
     }
 
-    fn signed_duration(&mut self) -> Parsed<Millis> {
-        let negative = self.is("-");
-        let _sign = self.eat("-") || self.eat("+");
-        let duration = self.duration()?;
-        Ok(if negative { -duration } else { duration })
+    fn nested(&mut self) -> Parsed<()> {
+        self.depth += 1;
+        if self.depth > DEPTH {
+            let message = format!("more than {DEPTH} parts stand in one another");
+            return Err(ParseError::new(self.span(), message));
+        }
+        Ok(())
     }
 
     fn primary(&mut self) -> Parsed<Expr> {
@@ -446,6 +569,12 @@ impl Parser {
             Token::Number(value) => Node::Number(value),
             Token::Duration(millis) => Node::Number(millis as f64 / 1000.0),
             Token::Text(text) => Node::Text(text),
+            Token::NoText(_) => {
+                return Err(ParseError::new(
+                    span,
+                    "the escapes in this text give bytes that are not UTF-8",
+                ));
+            }
             Token::Sign("(") => {
                 let expr = self.expr(0)?;
                 self.expect(")")?;
@@ -453,7 +582,7 @@ impl Parser {
             }
             Token::Sign("{") => {
                 self.next -= 1;
-                Node::Selector(self.selector(None, span)?)
+                Node::Selector(self.selector(None, span, false)?)
             }
             Token::Name(name) => {
                 let lower = name.to_ascii_lowercase();
@@ -467,7 +596,7 @@ impl Parser {
                     _ if self.is("(") => return self.call(&name, span),
                     "inf" => Node::Number(f64::INFINITY),
                     "nan" => Node::Number(f64::NAN),
-                    _ => Node::Selector(self.selector(Some(name), span)?),
+                    _ => Node::Selector(self.selector(Some(name), span, false)?),
                 }
             }
             _ => {
@@ -480,7 +609,7 @@ impl Parser {
         Ok(Expr { node, span: Span { start: span.start, end: self.end() } })
     }
 
-    fn selector(&mut self, name: Option<String>, span: Span) -> Parsed<Selector> {
+    fn selector(&mut self, name: Option<String>, span: Span, may_be_all: bool) -> Parsed<Selector> {
         let mut matchers = Vec::new();
         let mut metric = name;
         if self.eat("{") {
@@ -553,12 +682,12 @@ impl Parser {
             }
             matchers.insert(0, Matcher::equal(METRIC_NAME, metric));
         }
-        if matchers.iter().all(|m| m.matches("")) {
+        if !may_be_all && matchers.iter().all(|m| m.matches("")) {
             let span = Span { start: span.start, end: self.end() };
             return Err(ParseError::new(span, "this selects every series there is")
                 .help("name a metric, or give a label that must not be empty"));
         }
-        Ok(Selector { matchers, shift: Shift::default() })
+        Ok(Selector { matchers, shift: Shift::default(), border: Border::Plain })
     }
 
     fn grouping(&mut self) -> Parsed<Option<Grouping>> {
@@ -571,14 +700,22 @@ impl Parser {
         Ok(None)
     }
 
-    fn arguments(&mut self) -> Parsed<Vec<Expr>> {
+    fn arguments(&mut self, name: &str) -> Parsed<Vec<Expr>> {
         self.expect("(")?;
         let mut arguments = Vec::new();
         if self.eat(")") {
             return Ok(arguments);
         }
         loop {
-            arguments.push(self.expr(0)?);
+            // What `info` adds labels from may be any series at all.
+            if name == "info" && arguments.len() == 1 && self.is("{") {
+                let span = self.span();
+                let node = Node::Selector(self.selector(None, span, true)?);
+                let span = Span { start: span.start, end: self.end() };
+                arguments.push(Expr { node, span });
+            } else {
+                arguments.push(self.expr(0)?);
+            }
             if self.eat(")") {
                 return Ok(arguments);
             }
@@ -591,7 +728,12 @@ impl Parser {
 
     fn aggregate(&mut self, op: AggregateOp, name: &str, span: Span) -> Parsed<Expr> {
         let mut grouping = self.grouping()?;
-        let mut arguments = self.arguments()?;
+        if op == AggregateOp::CountValues
+            && let Some((Token::NoText(written), span)) = self.tokens.get(self.next + 1)
+        {
+            return Err(ParseError::new(*span, format!("invalid label name \"{written}\"")));
+        }
+        let mut arguments = self.arguments(name)?;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }
@@ -623,7 +765,7 @@ impl Parser {
         let Some(function) = Function::named(name) else {
             return Err(unknown_function(name, span));
         };
-        let arguments = self.arguments()?;
+        let arguments = self.arguments(function.name)?;
         let span = Span { start: span.start, end: self.end() };
         let most = if function.repeats { usize::MAX } else { function.takes.len() };
         if arguments.len() < function.least || arguments.len() > most {
@@ -640,6 +782,34 @@ impl Parser {
         for (place, argument) in arguments.iter().enumerate() {
             if let Some(kind) = function.takes_at(place) {
                 check(argument, kind, name)?;
+            }
+        }
+        if function.name == "info"
+            && let Some(labels) = arguments.get(1)
+            && !matches!(labels.node, Node::Selector(_))
+        {
+            return Err(ParseError::new(
+                labels.span,
+                "`info` takes labels only here, as in `{version=~\".+\"}`",
+            ));
+        }
+        if let Some(Node::Window { selector, .. }) = arguments
+            .iter()
+            .map(|a| &a.bare().node)
+            .find(|node| matches!(node, Node::Window { .. }))
+        {
+            let allowed: &[&str] = match selector.border {
+                Border::Plain => &[],
+                Border::Anchored => &["changes", "delta", "increase", "rate", "resets"],
+                Border::Smoothed => &["delta", "increase", "rate"],
+            };
+            if selector.border != Border::Plain && !allowed.contains(&name) {
+                let message = format!(
+                    "{} modifier can only be used with: {} - not with {name}",
+                    selector.border.word(),
+                    allowed.join(", ")
+                );
+                return Err(ParseError::new(span, message));
             }
         }
         Ok(Expr { node: Node::Call { function, arguments }, span })
@@ -671,8 +841,9 @@ fn check(expr: &Expr, kind: Kind, name: &str) -> Parsed<()> {
 }
 
 fn unknown_function(name: &str, span: Span) -> ParseError {
-    if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-        return ParseError::new(span, format!("`{name}` cannot be used: {reason}"));
+    if let Some((_, now)) = RENAMED.iter().find(|(once, _)| *once == name) {
+        return ParseError::new(span, format!("no function is called `{name}` any more"))
+            .help(format!("it is called `{now}` since Prometheus 3"));
     }
     let error = ParseError::new(span, format!("no function is called `{name}`"));
     let names =
@@ -732,7 +903,10 @@ fn binary(
         }
     }
     if matched && (l == Kind::Scalar || r == Kind::Scalar) {
-        return Err(ParseError::new(op_span, "`on` and `ignoring` need a vector on both sides"));
+        return Err(ParseError::new(
+            op_span,
+            "`on`, `ignoring` and `fill` need a vector on both sides",
+        ));
     }
     let span = Span { start: left.span.start, end: right.span.end };
     let (left, right) = (Box::new(left), Box::new(right));
@@ -761,10 +935,13 @@ mod tests {
             "{}",
             "1 == 1",
             "up or 1",
-            "histogram_count(x)",
-            "rate(x[5m] anchored)",
+            "holt_winters(x[5m], 0.1, 0.1)",
+            "deriv(x[5m] anchored)",
+            "x anchored",
+            "x[5m / 0]",
+            "x[1m - 1h]",
+            "x + fill(a) y",
             "up offset 5m[1m]",
-            "x[5m*2]",
             "foo = 3",
             "up{job=\"a\"",
             "\"open",
@@ -791,14 +968,20 @@ mod tests {
             1:3: two numbers can only be compared with `bool`; write for example `1 == bool 2`
         up or 1
             1:7: a set operator takes vectors on both sides, this is a number
-        histogram_count(x)
-            1:1: `histogram_count` cannot be used: it needs native histograms, which are not kept here
-        rate(x[5m] anchored)
-            1:12: expected `,` or `)`, found `anchored`; `anchored` is experimental in Prometheus and not supported here
+        holt_winters(x[5m], 0.1, 0.1)
+            1:1: no function is called `holt_winters` any more; it is called `double_exponential_smoothing` since Prometheus 3
+        deriv(x[5m] anchored)
+            1:1: anchored modifier can only be used with: changes, delta, increase, rate, resets - not with deriv
+        x anchored
+            1:3: `anchored` stands once after a selector with a window, as in `x[5m] anchored`
+        x[5m / 0]
+            1:3: a duration is divided by zero
+        x[1m - 1h]
+            1:3: a window is longer than nothing
+        x + fill(a) y
+            1:10: expected a number, found `a`
         up offset 5m[1m]
             1:13: the window stands before `offset` and `@`; write `x[5m] offset 1h`
-        x[5m*2]
-            1:5: expected `]`, found `*`; arithmetic on durations is experimental in Prometheus and not supported here
         foo = 3
             1:5: expected an operator or the end, found `=`; equality is written `==`
         up{job="a"

@@ -1,7 +1,7 @@
 //! What questions give, beyond the public cases: one small store, one line per question.
 
 use promql::evaluate::print;
-use promql::{Value, instant, parse, range};
+use promql::{Limits, Point, Question, Value, instant, parse, range};
 use proptest::prelude::*;
 use series::{Labels, Row, Store};
 
@@ -44,7 +44,7 @@ fn answer(store: &Store, question: &str) -> String {
         Ok(Value::Vector(points)) => {
             let points: Vec<String> = points
                 .iter()
-                .map(|point| format!("{} {}", point.labels, print(round(point.value))))
+                .map(|point| format!("{} {}", point.labels, print(round(number(point)))))
                 .collect();
             points.join(" | ")
         }
@@ -55,6 +55,10 @@ fn answer(store: &Store, question: &str) -> String {
         }
         Err(error) => format!("no answer: {error}"),
     }
+}
+
+fn number(point: &Point) -> f64 {
+    point.value.number().expect("a number")
 }
 
 fn round(value: f64) -> f64 {
@@ -91,7 +95,7 @@ fn questions_give_what_prometheus_gives() {
         ),
         (
             "load + on(job) requests_total",
-            "no answer: found duplicate series for the match group {job=\"web\"} on the right hand-side of the operation: [requests_total{job=\"web\", path=\"/\"}, requests_total{job=\"web\", path=\"/buy\"}];many-to-many matching not allowed: matching labels must be unique on one side",
+            "no answer: found duplicate series for the match group {job=\"web\"} on the right hand-side of the operation: [{__name__=\"requests_total\", job=\"web\", path=\"/\"}, {__name__=\"requests_total\", job=\"web\", path=\"/buy\"}];many-to-many matching not allowed: matching labels must be unique on one side",
         ),
         // Subqueries.
         ("max_over_time(load[10m:1m])", r#"{job="web"} 4"#),
@@ -122,7 +126,7 @@ fn questions_give_what_prometheus_gives() {
         ),
         (
             r#"-label_replace({__name__=~"took_bucket|load", le=~"|1"}, "le", "", "", "")"#,
-            "no answer: vector cannot contain metrics with the same labelset: {job=\"web\"}",
+            "no answer: vector cannot contain metrics with the same labelset",
         ),
         // Trigonometry.
         ("round(sin(vector(pi() / 6)), 0.001)", "{} 0.5"),
@@ -218,6 +222,51 @@ fn a_range_has_so_many_steps_and_no_more() {
     }
 }
 
+#[test]
+fn a_question_that_costs_too_much_is_refused_with_what_to_ask_instead() {
+    let store = store();
+    let expr = parse("sum(rate(requests_total[5m]))").expect("a question");
+    let refused = |limits: Limits| {
+        let asked = Question::new(&store, &expr).limits(limits).over(0, 600_000, 1_000);
+        asked.expect_err("too much").to_string()
+    };
+    assert_eq!(
+        refused(Limits { series: 1, ..Limits::default() }),
+        "2 series of one selector is more than 1: ask for fewer series, a shorter time or longer steps"
+    );
+    assert!(refused(Limits { samples: 100, ..Limits::default() }).contains("is more than 100"));
+    assert!(
+        refused(Limits { time: std::time::Duration::ZERO, ..Limits::default() })
+            .starts_with("the answer takes longer than 0 s")
+    );
+}
+
+#[test]
+fn a_question_that_was_cancelled_has_no_answer() {
+    let store = store();
+    let expr = parse("rate(requests_total[5m])").expect("a question");
+    let cancelled = std::sync::atomic::AtomicBool::new(true);
+    let asked = Question::new(&store, &expr).until(&cancelled).at(600_000);
+    assert!(matches!(asked, Err(promql::EvalError::Cancelled)), "{asked:?}");
+}
+
+#[test]
+fn an_answer_comes_with_what_is_odd_about_it() {
+    let store = store();
+    let text = "histogram_quantile(2,\n  rate(load[5m]))";
+    let expr = parse(text).expect("a question");
+    let notes = Question::new(&store, &expr).at(600_000).expect("an answer").notes;
+    let told: Vec<String> = notes.iter().map(|note| note.told(text)).collect();
+    assert_eq!(
+        told,
+        [
+            "PromQL warning: bucket label \"le\" is missing or has a malformed value of \"\" for metric name \"load\" (2:3)",
+            "PromQL warning: quantile value should be between 0 and 1, got 2 (1:20)",
+            "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"load\" (2:8)",
+        ]
+    );
+}
+
 fn question() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("load".to_owned()),
@@ -253,7 +302,7 @@ proptest! {
         while at <= to {
             let mut expected: Vec<(Labels, u64)> = match instant(&store, &expr, at).expect("an answer") {
                 Value::Scalar(value) => vec![(Labels::empty(), value.to_bits())],
-                Value::Vector(points) => points.into_iter().map(|p| (p.labels, p.value.to_bits())).collect(),
+                Value::Vector(points) => points.iter().map(|p| (p.labels.clone(), number(p).to_bits())).collect(),
                 other => panic!("{other:?}"),
             };
             expected.sort();

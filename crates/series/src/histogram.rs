@@ -184,6 +184,18 @@ impl Histogram {
         self.schema == CUSTOM
     }
 
+    /// Whether both hold the same observations, whatever is known about resets.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.schema == other.schema
+            && self.count == other.count
+            && self.sum == other.sum
+            && self.zero_threshold == other.zero_threshold
+            && self.zero_count == other.zero_count
+            && self.bounds == other.bounds
+            && self.positive == other.positive
+            && self.negative == other.negative
+    }
+
     /// Whether this is the marker of the end of a series.
     pub fn is_stale(&self) -> bool {
         crate::is_stale(self.sum)
@@ -596,6 +608,8 @@ pub struct Total {
     positive: Vec<(i32, Kahan)>,
     negative: Vec<(i32, Kahan)>,
     merged: Merged,
+    /// Whether one began again, and whether one went on.
+    resets: (bool, bool),
 }
 
 impl Total {
@@ -612,6 +626,7 @@ impl Total {
             negative: sums(&first.negative),
             layout: Histogram { positive: Vec::new(), negative: Vec::new(), ..first.clone() },
             merged: Merged::default(),
+            resets: (first.hint == ResetHint::Reset, first.hint == ResetHint::NotReset),
         }
     }
 
@@ -654,13 +669,12 @@ impl Total {
 
     fn join_hint(&mut self, other: ResetHint) {
         use ResetHint::{Gauge, NotReset, Reset, Unknown};
+        self.resets.0 |= other == Reset;
+        self.resets.1 |= other == NotReset;
+        self.merged.conflicting_resets = self.resets == (true, true);
         self.layout.hint = match (self.layout.hint, other) {
             (one, two) if one == two => one,
             (Gauge, _) | (_, Gauge) => Gauge,
-            (Reset, NotReset) | (NotReset, Reset) => {
-                self.merged.conflicting_resets = true;
-                Unknown
-            }
             _ => Unknown,
         };
     }
@@ -679,8 +693,8 @@ impl Total {
         let schema = own.schema.min(other.schema);
         own.coarsen(schema);
         other.coarsen(schema);
-        let merged = self.merged;
-        *self = Self { count: self.count, sum: self.sum, merged, ..Self::of(&own) };
+        let (merged, resets) = (self.merged, self.resets);
+        *self = Self { count: self.count, sum: self.sum, merged, resets, ..Self::of(&own) };
         other
     }
 
@@ -688,8 +702,8 @@ impl Total {
         let own = self.finish_counts();
         let positive = rebucket(&own.positive, &own.bounds, bounds);
         let own = Histogram { positive, bounds: bounds.into(), ..own };
-        let merged = self.merged;
-        *self = Self { count: self.count, sum: self.sum, merged, ..Self::of(&own) };
+        let (merged, resets) = (self.merged, self.resets);
+        *self = Self { count: self.count, sum: self.sum, merged, resets, ..Self::of(&own) };
     }
 
     fn finish_counts(&self) -> Histogram {

@@ -293,6 +293,17 @@ impl Expression {
         Ok(Self { text: text.to_owned(), root })
     }
 
+    /// The fault of a call with arguments where it takes none.
+    pub(crate) fn too_many_arguments(&self, call: &Node) -> ExpressionError {
+        let open = self.text[call.range.clone()].find('(').unwrap_or_default();
+        let range = call.range.start + open..call.range.start + open + 1;
+        ExpressionError {
+            kind: ErrorKind::TooManyParameters,
+            symbol: Some(Symbol { text: self.text[range.clone()].to_owned(), range }),
+            expression: self.text.clone(),
+        }
+    }
+
     /// Whether a status function is called anywhere in it.
     pub fn asks_for_status(&self) -> bool {
         self.nodes()

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use source::render::{Look, text};
 use source::workflow::{
-    Entries, InputKind, Level, Literal, Part, Permissions, RunsOn, Setting, StepKind, Template,
-    Work, Workflow, read,
+    self, Entries, Files, InputKind, Level, Literal, Part, Permissions, Reference, RunsOn, Setting,
+    StepKind, Telling, Template, Work, Workflow, load, read,
 };
 use source::yaml::{LineIndex, Options};
 
@@ -33,7 +33,7 @@ jobs:
     runs-on: ubuntu-latest
 ";
     insta::assert_snapshot!(told(workflow), @r#"
-    error[job-needs-unknown]: job `deploy` waits for a job that does not exist
+    error[job-needs-unknown]: Job 'deploy' depends on unknown job 'buidl'.
      --> ci.yml:6:13
       |
     6 |     needs: [buidl]
@@ -72,76 +72,76 @@ jobs:
       |            ^^^^^^^^^^^
       = help: did you mean `pull_request`?
 
-    error[unexpected-value]: expected `read`, `write` or `none`, found `reed`
+    error[unexpected-value]: Unexpected value 'reed'
      --> ci.yml:2:25
       |
     2 | permissions: {contents: reed}
-      |                         ^^^^
+      |                         ^^^^ it should be `read`, `write` or `none`
       = help: did you mean `read`?
 
-    error[no-root-job]: no job can start first
+    error[no-root-job]: The workflow must contain at least one job with no dependencies.
      --> ci.yml:4:3
       |
     4 |   a:
-      |   ^
-      = help: a workflow needs at least one job without `needs`
+      |   ^ no job can start first
+      = help: add a job without `needs`
 
-    error[job-needs-cycle]: jobs `a` and `b` wait for each other
+    error[job-needs-cycle]: Job 'a' depends on job 'b' which creates a cycle in the dependency graph.
      --> ci.yml:5:12
       |
     5 |     needs: b
       |            ^ neither can ever start
       = help: remove one of the `needs` on the way around
 
-    error[unknown-key]: `step` is not a key here
+    error[unknown-key]: Unexpected value 'step'
      --> ci.yml:7:5
       |
     7 |     step: []
-      |     ^^^^
+      |     ^^^^ no key has this name here
       = help: did you mean `steps`?
 
-    error[job-needs-cycle]: jobs `b` and `a` wait for each other
+    error[job-needs-cycle]: Job 'b' depends on job 'a' which creates a cycle in the dependency graph.
      --> ci.yml:9:12
       |
     9 |     needs: a
       |            ^ neither can ever start
       = help: remove one of the `needs` on the way around
 
-    error[unexpected-value]: expected a number, found `soon`
+    error[unexpected-value]: Unexpected value 'soon'
       --> ci.yml:11:22
        |
     11 |     timeout-minutes: soon
-       |                      ^^^^
+       |                      ^^^^ it should be a number
 
-    error[misplaced-key]: `uses` cannot stand beside `run`
+    error[misplaced-key]: Unexpected value 'uses'
       --> ci.yml:14:9
        |
     14 |         uses: actions/checkout@v4
-       |         ^^^^
+       |         ^^^^ `uses` cannot stand beside `run`
        = help: keep `uses` or `run`
 
-    error[expression-empty]: `${{ }}` holds no expression
+    error[expression-empty]: An expression was expected
       --> ci.yml:16:14
        |
     16 |         run: echo ${{ }}
-       |              ^^^^^^^^^^^
+       |              ^^^^^^^^^^^ `${{ }}` holds nothing
        = help: write an expression between the braces, or remove them
 
-    error[id-taken]: the id `X` is already used, at 15:13
+    error[id-taken]: The identifier 'X' may not be used more than once within the same scope.
       --> ci.yml:17:13
        |
     17 |       - id: X
-       |             ^
+       |             ^ it is already used at 15:13
        = help: choose another id; upper and lower case are the same
 
-    error[uses-invalid]: `checkout` names no action
+    error[uses-invalid]: Expected format {org}/{repo}[/path]@ref. Actual 'checkout'
       --> ci.yml:18:15
        |
     18 |         uses: checkout
-       |               ^^^^^^^^
+       |               ^^^^^^^^ this names no action
        = help: write `owner/repository@ref`, `./path` or `docker://image`
 
-    error[missing-key]: the key `run` is missing
+    error[missing-key]: Required property is missing: run
       --> ci.yml:19:9
        |
     19 |       - shell: bash
@@ -213,7 +213,7 @@ jobs:
        |             ^^^^^^^^^^^^
        = help: write minute, hour, day of month, month and day of week: `30 5 * * 1-5`
 
-    error[unknown-key]: `crn` is not a key here
+    error[event-key-unknown]: `schedule` has no key `crn`
       --> ci.yml:11:7
        |
     11 |     - crn: '0 5 * * *'
@@ -224,7 +224,7 @@ jobs:
       --> ci.yml:11:7
        |
     11 |     - crn: '0 5 * * *'
-       |       ^ in this mapping
+       |       ^ in this entry
        = help: add `cron: …`
 
     error[input-without-options]: the choice `level` has no options
@@ -372,20 +372,20 @@ fn every_expression_is_listed_with_what_it_may_use() {
 #[test]
 fn a_job_without_a_first_or_a_mapping_without_a_meaning_is_refused() {
     insta::assert_snapshot!(told("on: push\njobs: {}\n"), @r#"
-    error[no-root-job]: no job can start first
+    error[no-root-job]: The workflow must contain at least one job with no dependencies.
      --> ci.yml:2:7
       |
     2 | jobs: {}
-      |       ^
-      = help: a workflow needs at least one job without `needs`
+      |       ^ no job can start first
+      = help: add a job without `needs`
     "#);
     insta::assert_snapshot!(told(&job("    steps:\n      - name: x\n")), @r#"
-    error[unclear-mapping]: it is not clear what this is meant to be
+    error[unclear-mapping]: There's not enough info to determine what you meant. Add one of these properties: cancel, run, shell, uses, wait, wait-all, with, working-directory
      --> ci.yml:6:9
       |
     6 |       - name: x
       |         ^
-      = help: add one of `run`, `uses`, `wait`, `wait-all` and `cancel`
+      = help: for a step that is `run` or `uses`; for a job `runs-on` or `uses`
     "#);
     insta::assert_snapshot!(told("jobs: [a]\n"), @r#"
     error[no-trigger]: nothing starts this workflow
@@ -395,19 +395,19 @@ fn a_job_without_a_first_or_a_mapping_without_a_meaning_is_refused() {
       | ^
       = help: add `on: push`, or another event
 
-    error[unexpected-list]: expected a mapping, found a list
+    error[unexpected-list]: A sequence was not expected
      --> ci.yml:1:7
       |
     1 | jobs: [a]
-      |       ^^^ this is a list
+      |       ^^^ this is a list; it should be a mapping
       = help: remove the `-`, or the `[` and `]`
     "#);
     insta::assert_snapshot!(told(""), @r#"
-    error[workflow-empty]: the file holds no workflow
+    error[workflow-empty]: Expected document start parse event
      --> ci.yml:1:1
       |
     1 |
-      | ^
+      | ^ the file holds no workflow
       = help: a workflow needs `on` and `jobs`
     "#);
 }
@@ -423,11 +423,11 @@ jobs:
     uses: owner/repository/b.yml@v1
 ";
     insta::assert_snapshot!(told(workflow), @r#"
-    error[misplaced-key]: `steps` cannot stand beside `uses`
+    error[misplaced-key]: Unexpected value 'steps'
      --> ci.yml:5:5
       |
     5 |     steps: []
-      |     ^^^^^
+      |     ^^^^^ `steps` cannot stand beside `uses`
       = help: keep `steps` or `uses`
 
     error[uses-invalid]: `owner/repository/b.yml@v1` names no workflow
@@ -437,6 +437,172 @@ jobs:
       |           ^^^^^^^^^^^^^^^^^^^^^^^^^
       = help: write `./.github/workflows/file.yml` or `owner/repository/.github/workflows/file.yml@ref`
     "#);
+}
+
+#[test]
+fn an_unknown_name_in_an_expression_is_told_with_what_may_be_used() {
+    let workflow = job("    if: env.X == 'y'
+    timeout-minutes: ${{ \"5\" }}
+    steps:
+      - run: echo ${{ githb.sha }}
+      - if: success('a')
+        run: x
+");
+    insta::assert_snapshot!(told(&workflow), @r#"
+    error[workflow-expression]: Unrecognized named-value: 'env'. Located at position 1 within expression: env.X == 'y'
+     --> ci.yml:5:9
+      |
+    5 |     if: env.X == 'y'
+      |         ^^^^^^^^^^^^
+      = help: here you may use `github`, `inputs`, `vars`, `needs`, `always`, `failure`, `cancelled` and `success`
+
+    error[workflow-expression]: Unexpected symbol: '"5"'. Located at position 1 within expression: "5"
+     --> ci.yml:6:22
+      |
+    6 |     timeout-minutes: ${{ "5" }}
+      |                      ^^^^^^^^^^ the fault is at 6:26
+      = help: texts stand in single quotes: 'main'
+
+    error[unexpected-value]: Unexpected value '${{ "5" }}'
+     --> ci.yml:6:22
+      |
+    6 |     timeout-minutes: ${{ "5" }}
+      |                      ^^^^^^^^^^ it should be a number
+
+    error[workflow-expression]: Unrecognized named-value: 'githb'. Located at position 1 within expression: githb.sha
+     --> ci.yml:8:14
+      |
+    8 |       - run: echo ${{ githb.sha }}
+      |              ^^^^^^^^^^^^^^^^^^^^^ the fault is at 8:23
+      = help: did you mean `github`?
+
+    error[workflow-expression]: Too many parameters supplied: '('. Located at position 8 within expression: success('a')
+     --> ci.yml:9:13
+      |
+    9 |       - if: success('a')
+      |             ^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn a_tag_that_does_not_fit_ends_the_reading() {
+    let read = |yaml: &str| {
+        let (_, findings) = read("ci.yml", &job(yaml));
+        findings.into_iter().map(|finding| finding.message).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        read("    name: !!int '12'\n"),
+        ["The scalar style 'SingleQuoted' on line 5 and column 11 is not valid with the tag \
+             'tag:yaml.org,2002:int'"]
+    );
+    assert_eq!(
+        read("    name: 0xFFFFFFFFF\n"),
+        ["The value '0xFFFFFFFFF' on line 5 and column 11 is invalid for the type \
+             'tag:yaml.org,2002:int'"]
+    );
+    assert_eq!(read("    name: &x !own y\n"), ["Unexpected tag '!own'"]);
+}
+
+#[test]
+fn merge_keys_are_no_keys_and_the_same_key_in_another_case_is_one_too_many() {
+    let workflow = job(
+        "    env: &base {A: x}\n    steps:\n      - run: x\n        env:\n          <<: *base\n          b: 1\n          B: 2\n",
+    );
+    let (_, findings) = read("ci.yml", &workflow);
+    let told: Vec<String> =
+        findings.iter().map(|one| format!("{} {}", one.place, one.message)).collect();
+    assert_eq!(
+        told,
+        ["ci.yml:5:10 A mapping was not expected", "ci.yml:11:11 'B' is already defined"]
+    );
+}
+
+/// Called workflows, by path.
+struct Called(&'static [(&'static str, &'static str)]);
+
+impl Files for Called {
+    fn text(&self, reference: &Reference) -> Result<String, String> {
+        let found = self.0.iter().find(|(name, _)| *name == reference.to_string());
+        found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "no such file".to_owned())
+    }
+}
+
+const CALLER: &str = "on: push
+permissions: {contents: read}
+jobs:
+  one:
+    uses: ./.github/workflows/a.yml
+    with: {count: many}
+";
+
+#[test]
+fn a_called_workflow_is_read_and_what_it_is_given_is_checked() {
+    let called = Called(&[(
+        ".github/workflows/a.yml",
+        "on: {workflow_call: {inputs: {count: {type: number}, name: {type: string, required: true}}}}
+jobs:
+  inner: {runs-on: x, permissions: {contents: write}, steps: [{run: x}]}
+",
+    )]);
+    let loaded = load("ci.yml", CALLER, &called, &workflow::Options::default());
+    assert_eq!(
+        loaded.refusals,
+        [
+            "ci.yml (Line: 6, Col: 19): Unexpected value 'many'",
+            "ci.yml (Line: 5, Col: 11): Input name is required, but not provided while calling.",
+            "ci.yml (Line: 4, Col: 3): Error calling workflow './.github/workflows/a.yml'. The \
+             nested job 'inner' is requesting 'contents: write', but is only allowed \
+             'contents: read'.",
+        ]
+    );
+    assert!(loaded.summary(Telling::default()).is_none());
+}
+
+#[test]
+fn a_fault_of_a_called_workflow_names_who_called() {
+    let called = Called(&[(".github/workflows/a.yml", "on: workflow_call\njob: {}\njobs: {}\n")]);
+    let caller = "on: push\njobs:\n  one:\n    uses: ./.github/workflows/a.yml\n";
+    let loaded = load("ci.yml", caller, &called, &workflow::Options::default());
+    assert_eq!(
+        loaded.refusals,
+        ["In ci.yml (Line: 4, Col: 11): Error from called workflow .github/workflows/a.yml \
+             (Line: 2, Col: 1): Unexpected value 'job'"]
+    );
+    assert_eq!(loaded.findings[0].why.as_deref(), Some("ci.yml:4:11 calls this workflow"));
+    let missing = load("ci.yml", caller, &Called(&[]), &workflow::Options::default());
+    assert_eq!(missing.refusals, ["ci.yml (Line: 4, Col: 11): Unable to find reusable workflow"]);
+}
+
+#[test]
+fn workflows_that_call_each_other_are_followed_to_the_limit() {
+    let called = Called(&[(
+        "o/r/.github/workflows/a.yml@v1",
+        "on: workflow_call\njobs:\n  again:\n    uses: ./.github/workflows/a.yml\n",
+    )]);
+    let caller = "on: push\njobs:\n  one:\n    uses: o/r/.github/workflows/a.yml@v1\n";
+    let loaded = load("ci.yml", caller, &called, &workflow::Options::default());
+    assert_eq!(loaded.refusals, ["Nested reusable workflow depth exceeded 9."]);
+}
+
+#[test]
+fn no_more_than_ten_refusals_of_five_hundred_characters_are_told() {
+    let keys: Vec<String> = (0..20).map(|at| format!("{}{at}: x\n", "k".repeat(600))).collect();
+    let keys = keys.concat();
+    let text = format!("on: push\njobs: {{a: {{runs-on: x}}}}\n{keys}");
+    let loaded = load("ci.yml", &text, &Called(&[]), &workflow::Options::default());
+    assert_eq!(loaded.refusals.len(), 10);
+    assert!(loaded.refusals.iter().all(|line| line.chars().count() == 505));
+    assert_eq!(loaded.findings.len(), 20);
+}
+
+#[test]
+fn a_matrix_without_bounds_is_refused_before_it_is_made() {
+    let vectors = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .map(|name| format!("        {name}: [1,2,3,4,5,6,7,8]\n"))
+        .concat();
+    let text = job(&format!("    strategy:\n      matrix:\n{vectors}"));
+    let (_, findings) = read("ci.yml", &text);
+    assert_eq!(findings[0].message, "Maximum object size exceeded");
 }
 
 fn template(yaml: &str) -> Template {

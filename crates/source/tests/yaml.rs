@@ -320,3 +320,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_block_at_the_end_of_the_file_has_the_line_breaks_that_are_written() {
+    for (yaml, text) in [
+        ("a: |\n  b\n  c", "b\nc"),
+        ("a: |\n  b\n  c\n", "b\nc\n"),
+        ("a: >\n  b\n  c", "b c"),
+        ("a: |+\n  b\n\n", "b\n\n"),
+        ("a: |\n  b\n# b", "b\n"),
+        ("a:\n - |\n  b\n - b", "b\n"),
+    ] {
+        let (node, findings) = read("t.yml", yaml, &Options::default());
+        assert_eq!(findings, [], "{yaml:?}");
+        let node = node.expect("a mapping");
+        let value = node.get("a").expect("is there");
+        let scalar = value.as_sequence().map_or(value, |items| &items[0]);
+        assert_eq!(scalar.as_str(), Some(text), "{yaml:?}");
+    }
+}

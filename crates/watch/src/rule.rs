@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use promql::{EvalError, Expr, Value};
+use promql::{EvalError, Expr, Quantity, Value};
 use series::{AppendError, Labels, METRIC_NAME, Row, STALE, Store};
 use source::rules::{Query, RuleFile, RuleKind};
 use source::{Finding, Place};
@@ -141,6 +141,12 @@ pub enum Fault {
         count: usize,
         /// How many are allowed.
         limit: u64,
+    },
+    /// The result is a distribution, which rules cannot keep.
+    #[error("the rule gives a histogram for {labels}, not a number")]
+    Histogram {
+        /// Of which series.
+        labels: Labels,
     },
     /// The result is a text.
     #[error("the rule gives a text, not numbers")]
@@ -316,7 +322,11 @@ impl Rule {
         let points = match promql::instant(store, &self.expr, asked).map_err(Fault::Query)? {
             Value::Scalar(value) => vec![(Labels::empty(), value)],
             Value::Vector(points) => {
-                points.into_iter().map(|point| (point.labels, point.value)).collect()
+                let number = |point: promql::Point| match point.value {
+                    Quantity::Number(value) => Ok((point.labels, value)),
+                    Quantity::Histogram(_) => Err(Fault::Histogram { labels: point.labels }),
+                };
+                points.into_iter().map(number).collect::<Result<Vec<_>, Fault>>()?
             }
             Value::Text(_) | Value::Matrix(_) => return Err(Fault::Text),
         };

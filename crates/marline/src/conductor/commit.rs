@@ -378,14 +378,8 @@ impl Conductor {
             build(&tree, &specifications, self.state.root())?;
         }
         let services: BTreeSet<&ServiceName> = specifications.services.keys().collect();
-        let artifacts: Vec<PathBuf> = runs
-            .iter()
-            .flat_map(|run| {
-                let kept = self.state.artifacts().join(run.to_string());
-                services.iter().map(move |service| kept.join(service.as_str()))
-            })
-            .filter(|directory| directory.is_dir())
-            .collect();
+        let kept = scratch.path().join("artifacts");
+        let artifacts = unpack_artifacts(&self.state.artifacts(), &runs, &services, &kept)?;
         let compose = specifications.project.as_ref().map(|project| ComposeSnapshot {
             text: project.normalised().to_string(),
             environment: specifications
@@ -409,6 +403,30 @@ impl Conductor {
         };
         Ok(self.releases.cut(&cut, self.journal.now())?)
     }
+}
+
+/// Puts the artifacts that are called as services are into directories, one for each.
+fn unpack_artifacts(
+    store: &std::path::Path,
+    runs: &[RunId],
+    services: &BTreeSet<&ServiceName>,
+    to: &std::path::Path,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let store = pipeline::results::Store::open(store).context("open the store of artifacts")?;
+    let mut unpacked = Vec::new();
+    for run in runs {
+        for service in services {
+            let Some(artifact) = store.artifact(run.0, service.as_str()) else { continue };
+            let directory = to.join(run.to_string()).join(service.as_str());
+            std::fs::create_dir_all(&directory)
+                .with_context(|| format!("make the directory {}", directory.display()))?;
+            store.unpack(&artifact, &directory).map_err(|error| {
+                anyhow::anyhow!("take the artifact `{service}` of run {run} apart: {error}")
+            })?;
+            unpacked.push(directory);
+        }
+    }
+    Ok(unpacked)
 }
 
 /// Builds what detection found in the tree of a release, in a box: there is no workflow that did.

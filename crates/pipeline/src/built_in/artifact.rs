@@ -1,6 +1,6 @@
 //! `actions/upload-artifact` and `actions/download-artifact`: files kept under a name.
 //!
-//! An artifact is a folder of its name in the folder of the run's artifacts.
+//! They lie in the same store that JavaScript actions reach through the service of the run.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::checkout::inside;
 use super::{input, is_true};
+use crate::results::Store;
+use crate::results::artifact::{KeepError, New, RETENTION_DAYS, ZIP, check_name, in_days, pack};
 
 /// What an upload kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,23 +29,29 @@ pub(crate) struct Outcome {
     pub outputs: Vec<(String, String)>,
     pub notes: Vec<String>,
     pub warnings: Vec<String>,
+    /// A cache to save when the job has ended well.
+    pub save: Option<super::cache::Save>,
+}
+
+/// Where the artifacts and caches of a job go.
+#[derive(Debug, Clone)]
+pub(crate) struct Shelf {
+    pub store: Store,
+    pub run: u64,
+    /// The job, as its records name it.
+    pub job: String,
 }
 
 /// Keeps files of the workspace under a name.
 pub(crate) fn upload(
-    artifacts: &Path,
+    shelf: &Shelf,
     workspace: &Path,
     inputs: &[(String, String)],
 ) -> Result<Outcome, String> {
-    let name = input(inputs, "name").unwrap_or("artifact");
-    check_name(name)?;
     let patterns = input(inputs, "path").ok_or("the input `path` is required")?;
     let mut outcome = Outcome::default();
-    for ignored in ["retention-days", "compression-level"] {
-        if input(inputs, ignored).is_some() {
-            outcome.notes.push(format!("`{ignored}` changes nothing here"));
-        }
-    }
+    let level = number(inputs, "compression-level", 0, 9)?;
+    let days = number(inputs, "retention-days", 0, i64::from(RETENTION_DAYS))?;
     let found = find(workspace, patterns, is_true(inputs, "include-hidden-files"), &mut outcome)?;
     if found.files.is_empty() {
         let message =
@@ -58,93 +66,103 @@ pub(crate) fn upload(
         }
         return Ok(outcome);
     }
-    let target = artifacts.join(name);
-    if target.exists() {
-        if !is_true(inputs, "overwrite") {
-            return Err(format!("this run has an artifact `{name}` already"));
-        }
-        std::fs::remove_dir_all(&target).map_err(|error| said("replace", &target, &error))?;
-    }
-    let mut digest = Sha256::new();
-    let mut bytes = 0;
-    for file in &found.files {
-        let relative = file.strip_prefix(&found.root).unwrap_or(file);
-        let to = target.join(relative);
-        if let Some(parent) = to.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| said("make", parent, &error))?;
-        }
-        std::fs::copy(file, &to).map_err(|error| said("keep", file, &error))?;
-        let (sum, length) = hash(&to).map_err(|error| said("read", &to, &error))?;
-        digest.update(relative.as_os_str().as_encoded_bytes());
-        digest.update([0]);
-        digest.update(sum);
-        bytes += length;
-    }
-    let digest = hex(&digest.finalize());
-    outcome.notes.push(format!("kept {} files, {bytes} bytes, as `{name}`", found.files.len()));
-    outcome.outputs.push(("artifact-id".to_owned(), digest[..16].to_owned()));
-    outcome.outputs.push(("artifact-digest".to_owned(), digest.clone()));
+    let is_archive =
+        input(inputs, "archive").is_none_or(|text| !text.eq_ignore_ascii_case("false"));
+    let incoming = shelf.store.incoming().map_err(|error| error.line())?;
+    let (name, mime) = if is_archive {
+        pack(&found.root, &found.files, &incoming.whole(), level)?;
+        (input(inputs, "name").unwrap_or("artifact").to_owned(), ZIP)
+    } else {
+        let [file] = found.files.as_slice() else {
+            return Err("without an archive exactly one file can be kept".to_owned());
+        };
+        std::fs::copy(file, incoming.whole()).map_err(|error| said("keep", file, &error))?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (name, "application/octet-stream")
+    };
+    check_name(&name)?;
+    let staged = incoming.finish().map_err(|error| error.line())?;
+    let new = New {
+        run: shelf.run,
+        job: shelf.job.clone(),
+        name,
+        mime: mime.to_owned(),
+        expires: days.filter(|days| *days > 0).map(|days| in_days(days as u32)),
+    };
+    let files = found.files.len() as u32;
+    let overwrite = is_true(inputs, "overwrite");
+    let kept = match shelf.store.keep_artifact(new, &staged, files, overwrite) {
+        Ok(kept) => kept,
+        Err(KeepError::Store(error)) => return Err(error.line()),
+        Err(error) => return Err(error.to_string()),
+    };
+    outcome.notes.push(format!("kept {files} files, {} bytes, as `{}`", kept.bytes, kept.name));
+    outcome.outputs.push(("artifact-id".to_owned(), kept.id.to_string()));
+    outcome.outputs.push(("artifact-digest".to_owned(), kept.digest.clone()));
+    outcome.outputs.push(("artifact-url".to_owned(), String::new()));
     outcome.stored =
-        Some(Stored { name: name.to_owned(), digest, files: found.files.len() as u32, bytes });
+        Some(Stored { name: kept.name, digest: kept.digest, files, bytes: kept.bytes });
     Ok(outcome)
+}
+
+/// Reads an input that is a whole number between two others.
+fn number(
+    inputs: &[(String, String)],
+    name: &str,
+    least: i64,
+    most: i64,
+) -> Result<Option<i64>, String> {
+    let Some(text) = input(inputs, name) else { return Ok(None) };
+    let number = text.trim().parse().ok().filter(|number| (least..=most).contains(number));
+    number.map(Some).ok_or_else(|| format!("`{name}` is {least} to {most}, not `{text}`"))
 }
 
 /// Puts kept files into the workspace.
 pub(crate) fn download(
-    artifacts: &Path,
+    shelf: &Shelf,
     workspace: &Path,
     inputs: &[(String, String)],
 ) -> Result<Outcome, String> {
     let target = inside(workspace, input(inputs, "path").unwrap_or("."))?;
     let mut outcome = Outcome::default();
-    let mut kept: Vec<String> = match std::fs::read_dir(artifacts) {
-        Ok(entries) => {
-            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    let mut chosen = shelf.store.artifacts_of(shelf.run);
+    chosen.sort_by(|one, two| one.name.cmp(&two.name));
+    let ids = input(inputs, "artifact-ids");
+    if let Some(name) = input(inputs, "name") {
+        if ids.is_some() {
+            return Err("`name` and `artifact-ids` cannot both be given".to_owned());
         }
-        Err(_) => Vec::new(),
-    };
-    kept.sort();
-    let names = match input(inputs, "name") {
-        Some(name) if kept.iter().any(|known| known == name) => vec![name.to_owned()],
-        Some(name) => return Err(format!("this run has no artifact `{name}`")),
-        None => match input(inputs, "pattern") {
-            Some(pattern) => {
-                let pattern = globset::Glob::new(pattern)
-                    .map_err(|error| format!("`pattern`: {error}"))?
-                    .compile_matcher();
-                kept.retain(|name| pattern.is_match(name));
-                kept
-            }
-            None => kept,
-        },
-    };
-    let is_flat = input(inputs, "name").is_some() || is_true(inputs, "merge-multiple");
-    for name in &names {
-        let to = if is_flat { target.clone() } else { target.join(name) };
-        copy_tree(&artifacts.join(name), &to, workspace)?;
+        chosen.retain(|artifact| artifact.name == name);
+        if chosen.is_empty() {
+            return Err(format!("this run has no artifact `{name}`"));
+        }
+    } else if let Some(ids) = ids {
+        let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+        let known: Vec<String> = chosen.iter().map(|artifact| artifact.id.to_string()).collect();
+        if let Some(id) = ids.iter().find(|id| !known.iter().any(|known| known == *id)) {
+            return Err(format!("this run has no artifact with the number `{id}`"));
+        }
+        chosen.retain(|artifact| ids.contains(&artifact.id.to_string().as_str()));
+    } else if let Some(pattern) = input(inputs, "pattern") {
+        let pattern = globset::Glob::new(pattern)
+            .map_err(|error| format!("`pattern`: {error}"))?
+            .compile_matcher();
+        chosen.retain(|artifact| pattern.is_match(&artifact.name));
     }
-    outcome.notes.push(format!("{} artifacts were put into the workspace", names.len()));
+    let is_single = input(inputs, "name").is_some() || (ids.is_some() && chosen.len() == 1);
+    let is_flat = is_single || is_true(inputs, "merge-multiple");
+    let as_it_is = is_true(inputs, "skip-decompress");
+    for artifact in &chosen {
+        let to = if is_flat { target.clone() } else { inside(&target, &artifact.name)? };
+        if as_it_is && artifact.is_archive() {
+            shelf.store.put(artifact, &format!("{}.zip", artifact.name), &to)?;
+        } else {
+            shelf.store.unpack(artifact, &to)?;
+        }
+    }
+    outcome.notes.push(format!("{} artifacts were put into the workspace", chosen.len()));
     outcome.outputs.push(("download-path".to_owned(), target.to_string_lossy().into_owned()));
     Ok(outcome)
-}
-
-fn copy_tree(from: &Path, to: &Path, workspace: &Path) -> Result<(), String> {
-    let relative = to.strip_prefix(workspace).unwrap_or(to);
-    let to = inside(workspace, &relative.to_string_lossy())?;
-    for entry in std::fs::read_dir(from).map_err(|error| said("read", from, &error))? {
-        let entry = entry.map_err(|error| said("read", from, &error))?;
-        let target = to.join(entry.file_name());
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            copy_tree(&entry.path(), &target, workspace)?;
-            continue;
-        }
-        // A link left by an earlier step must not carry the copy out of the workspace.
-        if std::fs::symlink_metadata(&target).is_ok_and(|found| found.is_symlink()) {
-            std::fs::remove_file(&target).map_err(|error| said("replace", &target, &error))?;
-        }
-        std::fs::copy(entry.path(), &target).map_err(|error| said("write", &target, &error))?;
-    }
-    Ok(())
 }
 
 /// Files and the directory that their kept names start from.
@@ -245,11 +263,11 @@ fn find(
     Ok(Found { root, files })
 }
 
-fn has_wildcard(text: &str) -> bool {
+pub(super) fn has_wildcard(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
-fn normal(path: &Path) -> Option<PathBuf> {
+pub(super) fn normal(path: &Path) -> Option<PathBuf> {
     let mut normal = PathBuf::new();
     for part in path.components() {
         match part {
@@ -271,15 +289,6 @@ fn common(one: &Path, two: &Path) -> PathBuf {
         .take_while(|(one, two)| one == two)
         .map(|(part, _)| part)
         .collect()
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    let is_wrong = |c: char| "\":<>|*?\r\n\\/".contains(c);
-    match name.chars().find(|c| is_wrong(*c)) {
-        Some(c) => Err(format!("the name of an artifact may not hold {c:?}")),
-        None if name == "." || name == ".." => Err(format!("`{name}` is no name for an artifact")),
-        None => Ok(()),
-    }
 }
 
 /// The SHA-256 of a file and its length.
@@ -338,50 +347,66 @@ mod tests {
     struct World {
         _dir: tempfile::TempDir,
         workspace: PathBuf,
-        artifacts: PathBuf,
+        shelf: Shelf,
+    }
+
+    impl World {
+        fn upload(&self, pairs: &[(&str, &str)]) -> Result<Outcome, String> {
+            upload(&self.shelf, &self.workspace, &inputs(pairs))
+        }
+
+        fn download(&self, pairs: &[(&str, &str)]) -> Result<Vec<String>, String> {
+            let out = self.workspace.join("got");
+            let _ = std::fs::remove_dir_all(&out);
+            let mut pairs = pairs.to_vec();
+            pairs.push(("path", "got"));
+            download(&self.shelf, &self.workspace, &inputs(&pairs))?;
+            Ok(listed(&out))
+        }
     }
 
     fn world(files: &[&str]) -> World {
         let dir = tempfile::tempdir().expect("a directory");
         let workspace = dir.path().join("work");
-        let artifacts = dir.path().join("artifacts");
+        let store = Store::open(dir.path().join("artifacts")).expect("opens");
         std::fs::create_dir_all(&workspace).expect("a directory");
         for file in files {
             let path = workspace.join(file);
             std::fs::create_dir_all(path.parent().expect("has one")).expect("a directory");
             std::fs::write(path, file).expect("a file");
         }
-        World { _dir: dir, workspace, artifacts }
+        World { _dir: dir, workspace, shelf: Shelf { store, run: 1, job: "a".to_owned() } }
     }
 
     #[test]
     fn a_directory_is_kept_from_its_own_root() {
         let world = world(&["out/a", "out/b/c", "other"]);
-        let done = upload(&world.artifacts, &world.workspace, &inputs(&[("path", "out/")]))
-            .expect("is kept");
+        let done = world.upload(&[("path", "out/")]).expect("is kept");
         assert_eq!(done.stored.map(|stored| stored.files), Some(2));
-        assert_eq!(listed(&world.artifacts.join("artifact")), ["a", "b/c"]);
+        assert_eq!(world.download(&[("name", "artifact")]).expect("is there"), ["a", "b/c"]);
     }
 
     #[test]
     fn several_paths_are_kept_from_what_they_share_and_excludes_take_away() {
         let world = world(&["out/a.txt", "out/b.log", "docs/c.txt", "out/.hidden"]);
         let path = "out/**\ndocs/*.txt\n!**/*.log";
-        upload(&world.artifacts, &world.workspace, &inputs(&[("path", path), ("name", "x")]))
-            .expect("is kept");
-        assert_eq!(listed(&world.artifacts.join("x")), ["docs/c.txt", "out/a.txt"]);
+        world.upload(&[("path", path), ("name", "x")]).expect("is kept");
+        assert_eq!(
+            world.download(&[("name", "x")]).expect("is there"),
+            ["docs/c.txt", "out/a.txt"]
+        );
+        let hidden = [("path", "out"), ("name", "y"), ("include-hidden-files", "true")];
+        world.upload(&hidden).expect("is kept");
+        assert_eq!(
+            world.download(&[("name", "y")]).expect("is there"),
+            [".hidden", "a.txt", "b.log"]
+        );
     }
 
     #[test]
     fn nothing_found_is_what_the_input_says() {
         let world = world(&[]);
-        let run = |what| {
-            upload(
-                &world.artifacts,
-                &world.workspace,
-                &inputs(&[("path", "x"), ("if-no-files-found", what)]),
-            )
-        };
+        let run = |what| world.upload(&[("path", "x"), ("if-no-files-found", what)]);
         assert!(run("error").is_err());
         assert_eq!(run("warn").expect("goes on").warnings.len(), 1);
         assert_eq!(run("ignore").expect("goes on").warnings.len(), 0);
@@ -392,28 +417,55 @@ mod tests {
     fn a_link_out_of_the_workspace_is_not_followed() {
         let world = world(&["out/a"]);
         std::os::unix::fs::symlink("/etc/passwd", world.workspace.join("out/p")).expect("a link");
-        let done = upload(&world.artifacts, &world.workspace, &inputs(&[("path", "out")]))
-            .expect("is kept");
+        let done = world.upload(&[("path", "out")]).expect("is kept");
         assert_eq!(done.warnings.len(), 1);
-        assert_eq!(listed(&world.artifacts.join("artifact")), ["a"]);
-        assert!(upload(&world.artifacts, &world.workspace, &inputs(&[("path", "../x")])).is_err());
+        assert_eq!(world.download(&[]).expect("is there"), ["artifact/a"]);
+        assert!(world.upload(&[("path", "../x"), ("name", "b")]).is_err());
     }
 
     #[test]
     fn downloads_are_flat_by_name_and_in_folders_otherwise() {
         let world = world(&["out/a"]);
         for name in ["one", "two"] {
-            upload(&world.artifacts, &world.workspace, &inputs(&[("path", "out"), ("name", name)]))
-                .expect("is kept");
+            world.upload(&[("path", "out"), ("name", name)]).expect("is kept");
         }
-        let get =
-            |pairs: &[(&str, &str)]| download(&world.artifacts, &world.workspace, &inputs(pairs));
-        get(&[("name", "one"), ("path", "flat")]).expect("is there");
-        get(&[("path", "all")]).expect("are there");
-        get(&[("path", "some"), ("pattern", "t*"), ("merge-multiple", "true")]).expect("is there");
-        assert_eq!(listed(&world.workspace.join("flat")), ["a"]);
-        assert_eq!(listed(&world.workspace.join("all")), ["one/a", "two/a"]);
-        assert_eq!(listed(&world.workspace.join("some")), ["a"]);
-        assert!(get(&[("name", "three")]).is_err());
+        let id = world.shelf.store.artifact(1, "two").expect("is there").id.to_string();
+        let get = |pairs: &[(&str, &str)]| world.download(pairs).expect("is there");
+        assert_eq!(get(&[("name", "one")]), ["a"]);
+        assert_eq!(get(&[]), ["one/a", "two/a"]);
+        assert_eq!(get(&[("pattern", "t*")]), ["two/a"]);
+        assert_eq!(get(&[("pattern", "t*"), ("merge-multiple", "true")]), ["a"]);
+        assert_eq!(get(&[("artifact-ids", &id)]), ["a"]);
+        assert_eq!(get(&[("name", "one"), ("skip-decompress", "true")]), ["one.zip"]);
+        assert!(world.download(&[("name", "three")]).is_err());
+        assert!(world.download(&[("artifact-ids", "1")]).is_err());
+    }
+
+    #[test]
+    fn a_name_is_taken_unless_it_may_be_overwritten() {
+        let world = world(&["out/a", "b"]);
+        world.upload(&[("path", "out")]).expect("is kept");
+        assert!(world.upload(&[("path", "b")]).is_err());
+        world.upload(&[("path", "b"), ("overwrite", "true")]).expect("is kept");
+        assert_eq!(world.download(&[("name", "artifact")]).expect("is there"), ["b"]);
+    }
+
+    #[test]
+    fn inputs_that_are_no_numbers_are_refused() {
+        let world = world(&["a"]);
+        for pair in [("compression-level", "10"), ("retention-days", "91"), ("retention-days", "x")]
+        {
+            assert!(world.upload(&[("path", "a"), pair]).is_err(), "{pair:?}");
+        }
+        world
+            .upload(&[("path", "a"), ("compression-level", "0"), ("retention-days", "1")])
+            .expect("is kept");
+    }
+
+    #[test]
+    fn one_file_may_be_kept_as_it_is() {
+        let world = world(&["out/a.txt"]);
+        world.upload(&[("path", "out/a.txt"), ("archive", "false")]).expect("is kept");
+        assert_eq!(world.download(&[("name", "a.txt")]).expect("is there"), ["a.txt"]);
     }
 }

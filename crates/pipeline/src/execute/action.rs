@@ -517,6 +517,10 @@ impl JobRun {
             .collect();
         let state = self.states.get(place).cloned().unwrap_or_default();
         variables.extend(state.into_iter().map(|(name, value)| (format!("STATE_{name}"), value)));
+        match self.service_variables().await {
+            Ok(service) => variables.extend(service),
+            Err(message) => return Ended::bad(message),
+        }
         output.say(Kind::Command, &format!("node {}/{}", loaded.shown, file.value));
         let program = Program {
             name: "node".to_owned(),

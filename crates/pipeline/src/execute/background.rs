@@ -114,6 +114,7 @@ impl JobRun {
         fork.stops.asked = Some(cancelled);
         fork.written.clear();
         fork.posts.clear();
+        fork.saves.clear();
         fork.summary.clear();
         fork.frame = Frame::of_job(self.frame.steps.clone());
         fork.running.is_background = true;
@@ -172,6 +173,7 @@ impl JobRun {
         self.summary.push_str(&fork.summary);
         self.posts.extend(fork.posts);
         self.states.extend(fork.states);
+        self.saves.extend(fork.saves);
         if let Some(entry) = done.entry {
             self.frame.steps.insert(done.id, entry);
         }

@@ -198,6 +198,8 @@ pub(super) struct JobRun {
     pub has_bash: bool,
     pub log: Arc<Mutex<Log>>,
     pub summary: String,
+    /// Caches to save when the job has ended well.
+    pub saves: Vec<crate::built_in::cache::Save>,
 }
 
 /// Runs a job from its queue to its end.
@@ -434,11 +436,13 @@ impl JobRun {
             has_bash,
             log: Arc::new(Mutex::new(log)),
             summary: String::new(),
+            saves: Vec::new(),
         })
     }
 
     async fn run(mut self, steps: &Steps) -> (Conclusion, Vec<(String, String)>, String) {
         self.run_steps(&steps.list).await;
+        self.save_caches().await;
         let (outputs, bad) = self.outputs(steps);
         if bad.is_some() && self.status == Status::Success {
             self.status = Status::Failure;

@@ -15,7 +15,7 @@ use super::milliseconds;
 use super::output::Output;
 use super::process::{Deadline, Program};
 use super::scope::Status;
-use crate::built_in::{self, BuiltIn, artifact, checkout};
+use crate::built_in::{self, BuiltIn, artifact, cache, checkout};
 use crate::expression::{Object, Value};
 use crate::log::Kind;
 use crate::plan::setting;
@@ -306,12 +306,15 @@ impl JobRun {
             Err(refusal) => return Ended::bad(format!("{} is not supported yet", refusal.what)),
         };
         let workspace = self.dirs.workspace.clone();
-        let artifacts = self.engine.surroundings.artifacts.clone();
+        let results = self.results();
         let checkout = Arc::clone(&self.engine.checkout);
         let done = tokio::task::spawn_blocking(move || match built_in {
             BuiltIn::Checkout => check_out(checkout.as_ref(), &workspace, &inputs),
-            BuiltIn::UploadArtifact => artifact::upload(&artifacts, &workspace, &inputs),
-            BuiltIn::DownloadArtifact => artifact::download(&artifacts, &workspace, &inputs),
+            BuiltIn::UploadArtifact => artifact::upload(&results?.shelf, &workspace, &inputs),
+            BuiltIn::DownloadArtifact => artifact::download(&results?.shelf, &workspace, &inputs),
+            BuiltIn::Cache => cache::restore(&results?, &inputs, true),
+            BuiltIn::RestoreCache => cache::restore(&results?, &inputs, false),
+            BuiltIn::SaveCache => cache::save_now(&results?, &inputs),
         })
         .await
         .unwrap_or_else(|error| Err(error.to_string()));
@@ -324,6 +327,7 @@ impl JobRun {
                     output.say(Kind::Warning, &warning);
                 }
                 ended.outputs = done.outputs;
+                self.saves.extend(done.save);
                 if let Some(stored) = done.stored {
                     self.engine.recorder.record(Fact::ArtifactStored {
                         run: self.engine.surroundings.run,

@@ -1,5 +1,12 @@
 //! The events GitHub knows: their activities and filters.
 
+use std::sync::LazyLock;
+
+use super::schema::{
+    ANY, BOOLEAN, Definition, Key, NON_EMPTY, NON_EMPTY_TEXTS, NULL, NUMBER, ONE_OR_MORE, Shape,
+    TEXT, TEXTS, WORKFLOW_CALL, key, plain, required,
+};
+
 /// An event that may start a workflow.
 pub(super) struct Event {
     /// Its name under `on`.
@@ -148,3 +155,66 @@ const EVENTS: &[Event] = &[
     event("status", &[], &[]),
     event("watch", &["started"], &[]),
 ];
+
+/// A mapping of events in which only what stands below `workflow_call` matters.
+pub(super) static LENIENT: Definition =
+    plain(Shape::Mapping { keys: &[key("workflow_call", &WORKFLOW_CALL)], others: Some(&ANY) });
+
+/// The three ways to write events, with every event, key and activity spelled right.
+pub(super) static STRICT: LazyLock<[&'static Definition; 3]> = LazyLock::new(|| {
+    let name = leak(Shape::Words(names().leak()));
+    let keys: Vec<Key> = EVENTS.iter().map(|event| key(event.name, strict(event))).collect();
+    [name, leak(Shape::List(name)), leak(Shape::Mapping { keys: keys.leak(), others: None })]
+});
+
+/// What may stand below an event.
+fn strict(event: &'static Event) -> &'static Definition {
+    match event.name {
+        "schedule" => return &SCHEDULE,
+        "workflow_call" => return &WORKFLOW_CALL,
+        "workflow_dispatch" => return &DISPATCH,
+        _ => {}
+    }
+    let mut keys: Vec<Key> = event.keys.iter().map(|name| key(name, &ONE_OR_MORE)).collect();
+    if !event.activities.is_empty() {
+        let activity = leak(Shape::Words(event.activities));
+        let activities = leak(Shape::List(activity));
+        keys.push(key("types", leak(Shape::OneOf(vec![activity, activities].leak()))));
+    } else if event.name == "repository_dispatch" {
+        keys.push(key("types", &NON_EMPTY_TEXTS));
+    }
+    if keys.is_empty() {
+        return &NULL;
+    }
+    let mapping = leak(Shape::Mapping { keys: keys.leak(), others: None });
+    leak(Shape::OneOf(vec![&NULL, mapping].leak()))
+}
+
+/// Makes a definition that lives as long as the table; this happens once for each.
+fn leak(shape: Shape) -> &'static Definition {
+    Box::leak(Box::new(plain(shape)))
+}
+
+static SCHEDULE: Definition = plain(Shape::List(&CRON));
+static CRON: Definition = plain(Shape::Mapping {
+    keys: &[required("cron", &NON_EMPTY), key("timezone", &NON_EMPTY)],
+    others: None,
+});
+static DISPATCH: Definition = plain(Shape::OneOf(&[&NULL, &DISPATCH_MAPPING]));
+static DISPATCH_MAPPING: Definition =
+    plain(Shape::Mapping { keys: &[key("inputs", &DISPATCH_INPUTS)], others: None });
+static DISPATCH_INPUTS: Definition =
+    plain(Shape::Mapping { keys: &[], others: Some(&DISPATCH_INPUT) });
+static DISPATCH_INPUT: Definition = plain(Shape::Mapping {
+    keys: &[
+        key("description", &TEXT),
+        key("type", &DISPATCH_TYPE),
+        key("required", &BOOLEAN),
+        key("default", &DISPATCH_DEFAULT),
+        key("options", &TEXTS),
+    ],
+    others: None,
+});
+static DISPATCH_TYPE: Definition =
+    plain(Shape::Words(&["string", "boolean", "number", "environment", "choice"]));
+static DISPATCH_DEFAULT: Definition = plain(Shape::OneOf(&[&TEXT, &BOOLEAN, &NUMBER]));

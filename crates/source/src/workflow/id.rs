@@ -4,7 +4,11 @@ use std::collections::HashSet;
 
 use super::model::{Step, StepKind};
 
+/// The longest id that may be written.
 const LONGEST: usize = 99;
+
+/// The longest id that is made.
+const LONGEST_MADE: usize = 100;
 
 /// Whether a text may be an id.
 pub(super) fn is_valid(id: &str) -> bool {
@@ -60,8 +64,13 @@ fn stem(kind: &StepKind) -> String {
             if action.starts_with("./") || action.starts_with(".\\") || action.starts_with("$/") {
                 return "self".to_owned();
             }
-            let name = action.strip_prefix("docker://").unwrap_or(action);
-            let name = name.split('@').next().unwrap_or_default();
+            let name = match action.strip_prefix("docker://") {
+                Some(image) => image.to_owned(),
+                None => match super::check::repository_path(action) {
+                    Some(path) => format!("{}_{}", path[0], path[1]),
+                    None => "run".to_owned(),
+                },
+            };
             name.chars()
                 .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
                 .collect()
@@ -75,7 +84,7 @@ fn free(stem: &str, taken: &mut HashSet<String>) -> String {
     loop {
         let suffix = if number == 1 { String::new() } else { format!("_{number}") };
         // Stems are ASCII: every other character became `_`.
-        let kept = stem.len().min(LONGEST - suffix.len());
+        let kept = stem.len().min(LONGEST_MADE - suffix.len());
         let id = format!("{}{suffix}", &stem[..kept]);
         if taken.insert(id.to_lowercase()) {
             return id;

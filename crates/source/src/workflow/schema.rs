@@ -39,6 +39,8 @@ pub(super) enum Shape {
         /// What the value of any other key is; without it, other keys are unknown.
         others: Option<&'static Definition>,
     },
+    /// What starts a workflow; `trigger` knows.
+    Triggers,
     /// Any one of these.
     OneOf(&'static [&'static Definition]),
 }
@@ -53,7 +55,7 @@ pub(super) struct Key {
     pub required: bool,
 }
 
-const fn plain(shape: Shape) -> Definition {
+pub(super) const fn plain(shape: Shape) -> Definition {
     Definition { shape, contexts: &[] }
 }
 
@@ -69,11 +71,11 @@ const fn entries(others: &'static Definition) -> Shape {
     Shape::Mapping { keys: &[], others: Some(others) }
 }
 
-const fn key(name: &'static str, value: &'static Definition) -> Key {
+pub(super) const fn key(name: &'static str, value: &'static Definition) -> Key {
     Key { name, value, required: false }
 }
 
-const fn required(name: &'static str, value: &'static Definition) -> Key {
+pub(super) const fn required(name: &'static str, value: &'static Definition) -> Key {
     Key { name, value, required: true }
 }
 
@@ -82,13 +84,13 @@ const fn required(name: &'static str, value: &'static Definition) -> Key {
 const RUN: &[&str] = &["github", "inputs", "vars"];
 const RUN_SECRETS: &[&str] = &["github", "inputs", "vars", "secrets"];
 const NEEDS: &[&str] = &["github", "inputs", "vars", "needs"];
-const MATRIX: &[&str] = &["github", "inputs", "vars", "needs", "strategy", "matrix"];
+pub(super) const MATRIX: &[&str] = &["github", "inputs", "vars", "needs", "strategy", "matrix"];
 const MATRIX_SECRETS: &[&str] =
     &["github", "inputs", "vars", "needs", "strategy", "matrix", "secrets"];
 const MATRIX_ENV: &[&str] = &["github", "inputs", "vars", "needs", "strategy", "matrix", "env"];
 const CREDENTIALS_CONTEXTS: &[&str] = &["github", "inputs", "vars", "secrets", "env"];
 const CALL_OUTPUT: &[&str] = &["github", "inputs", "vars", "jobs"];
-const JOB_CONDITION: &[&str] = &[
+pub(super) const JOB_CONDITION: &[&str] = &[
     "github",
     "inputs",
     "vars",
@@ -98,7 +100,7 @@ const JOB_CONDITION: &[&str] = &[
     "cancelled(0,0)",
     "success(0,MAX)",
 ];
-const STEP_CONDITION: &[&str] = &[
+pub(super) const STEP_CONDITION: &[&str] = &[
     "github",
     "inputs",
     "vars",
@@ -138,15 +140,15 @@ const RUNNER_NO_SECRETS: &[&str] =
 
 // Values without parts.
 
-static NULL: Definition = plain(Shape::Null);
-static BOOLEAN: Definition = plain(Shape::Boolean);
-static NUMBER: Definition = plain(Shape::Number);
-static TEXT: Definition = plain(Shape::Text);
-static NON_EMPTY: Definition = plain(Shape::NonEmptyText);
-static ANY: Definition = plain(Shape::Any);
-static TEXTS: Definition = plain(Shape::List(&TEXT));
-static NON_EMPTY_TEXTS: Definition = plain(Shape::List(&NON_EMPTY));
-static ONE_OR_MORE: Definition = plain(Shape::OneOf(&[&NON_EMPTY, &NON_EMPTY_TEXTS]));
+pub(super) static NULL: Definition = plain(Shape::Null);
+pub(super) static BOOLEAN: Definition = plain(Shape::Boolean);
+pub(super) static NUMBER: Definition = plain(Shape::Number);
+pub(super) static TEXT: Definition = plain(Shape::Text);
+pub(super) static NON_EMPTY: Definition = plain(Shape::NonEmptyText);
+pub(super) static ANY: Definition = plain(Shape::Any);
+pub(super) static TEXTS: Definition = plain(Shape::List(&TEXT));
+pub(super) static NON_EMPTY_TEXTS: Definition = plain(Shape::List(&NON_EMPTY));
+pub(super) static ONE_OR_MORE: Definition = plain(Shape::OneOf(&[&NON_EMPTY, &NON_EMPTY_TEXTS]));
 
 /// The file.
 pub(super) static WORKFLOW: Definition = plain(mapping(&[
@@ -167,12 +169,10 @@ static WORKFLOW_DEFAULTS: Definition = plain(mapping(&[key("run", &DEFAULTS_RUN)
 static DEFAULTS_RUN: Definition =
     plain(mapping(&[key("shell", &NON_EMPTY), key("working-directory", &NON_EMPTY)]));
 
-// What starts a workflow. Events other than `workflow_call` are read by `trigger`.
+// What starts a workflow: `workflow_call` is here, the other events are in `event`.
 
-static ON: Definition = plain(Shape::OneOf(&[&TEXT, &TEXTS, &ON_MAPPING]));
-static ON_MAPPING: Definition =
-    plain(Shape::Mapping { keys: &[key("workflow_call", &WORKFLOW_CALL)], others: Some(&ANY) });
-static WORKFLOW_CALL: Definition = plain(Shape::OneOf(&[&NULL, &WORKFLOW_CALL_MAPPING]));
+static ON: Definition = plain(Shape::Triggers);
+pub(super) static WORKFLOW_CALL: Definition = plain(Shape::OneOf(&[&NULL, &WORKFLOW_CALL_MAPPING]));
 static WORKFLOW_CALL_MAPPING: Definition = plain(mapping(&[
     key("inputs", &CALL_INPUTS),
     key("secrets", &CALL_SECRETS),

@@ -167,7 +167,7 @@ impl Template {
 }
 
 /// Finds the `}}` that ends an expression, skipping texts in single quotes.
-fn closing_braces(text: &str, from: usize) -> Option<usize> {
+pub(super) fn closing_braces(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut quoted = false;
     for at in from..bytes.len() {

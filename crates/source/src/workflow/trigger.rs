@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::event::{self, Event};
+use super::fault::Faults;
+use super::schema::{Definition, TEXT, TEXTS};
 use super::{Literal, Spanned, Template, build, cron, message, pattern};
 use crate::Span;
 use crate::yaml::{Findings, Node, Value};
@@ -81,6 +83,8 @@ pub struct Schedule {
 pub struct Input {
     /// Its key.
     pub name: Spanned<String>,
+    /// Where its mapping stands.
+    pub span: Span,
     /// `description`.
     pub description: Option<String>,
     /// `type`.
@@ -114,6 +118,8 @@ pub enum InputKind {
 pub struct CallSecret {
     /// Its key.
     pub name: Spanned<String>,
+    /// `description`.
+    pub description: Option<String>,
     /// `required`.
     pub required: bool,
 }
@@ -131,6 +137,47 @@ impl Trigger {
     /// Where the event's name stands.
     pub fn span(&self) -> Span {
         self.event.span
+    }
+}
+
+/// What may stand under `on`. GitHub's reader takes every event and looks at what stands below
+/// `workflow_call` alone; its language server, which is strict, knows every event.
+pub(super) fn definitions(is_strict: bool) -> Vec<&'static Definition> {
+    if is_strict { event::STRICT.to_vec() } else { vec![&TEXT, &TEXTS, &event::LENIENT] }
+}
+
+/// Checks what GitHub's language server has to say of triggers beyond their shape.
+pub(super) fn check_strictly(on: &[Trigger], faults: &mut Faults) {
+    for trigger in on {
+        for schedule in &trigger.schedules {
+            if cron::check(&schedule.cron.value).is_err() {
+                message::cron_refused(faults, schedule.cron.span);
+            }
+        }
+        let inputs =
+            if trigger.event.value == "workflow_dispatch" { &*trigger.inputs } else { &[] };
+        for input in inputs {
+            let (is_choice, has_options) =
+                (input.kind == InputKind::Choice, !input.options.is_empty());
+            if let Some(default) = &input.default {
+                let found = match default.literal {
+                    Literal::Boolean(_) => "BooleanToken",
+                    Literal::Number(_) => "NumberToken",
+                    Literal::Null | Literal::Text => "StringToken",
+                };
+                let wanted = match input.kind {
+                    InputKind::Boolean => "BooleanToken",
+                    InputKind::Number => "NumberToken",
+                    _ => "StringToken",
+                };
+                if found != wanted {
+                    message::default_refused(faults, default.span, found, wanted);
+                }
+            }
+            if is_choice != has_options {
+                message::options_refused(faults, input.span, is_choice);
+            }
+        }
     }
 }
 
@@ -167,10 +214,7 @@ fn configured(key: &Node, node: &Node, findings: &mut Findings) -> Option<Trigge
     let Some(entries) = node.as_mapping() else {
         // What `workflow_call` may hold is in the table; the others are read only here.
         if !node.is_null() && event.name != "workflow_call" {
-            match node.value {
-                Value::Sequence(_) => message::unexpected_list(findings, node, "a mapping"),
-                _ => message::unexpected_value(findings, node, "a mapping", &[]),
-            }
+            message::event_not_mapping(findings, node);
         }
         return Some(trigger);
     };
@@ -253,33 +297,43 @@ fn filters(event: &Event, node: &Node, findings: &mut Findings) -> Filters {
 
 fn schedules(node: &Node, findings: &mut Findings) -> Vec<Schedule> {
     let Some(items) = node.as_sequence() else {
-        match node.value {
-            Value::Mapping(_) => message::unexpected_mapping(findings, node, "a list"),
-            _ => message::unexpected_value(findings, node, "a list", &[]),
-        }
+        message::schedule_not_list(findings, node);
         return Vec::new();
     };
     let mut schedules = Vec::new();
     for item in items {
         let Some(entries) = item.as_mapping() else {
-            message::unexpected_value(findings, item, "a mapping", &[]);
+            message::event_not_mapping(findings, item);
             continue;
         };
         for (key, _) in entries {
             if !matches!(key.as_str(), Some("cron" | "timezone")) {
-                message::unknown_key(findings, key, &["cron", "timezone"]);
+                message::schedule_key_unknown(findings, key);
             }
         }
         let Some(cron) = item.get("cron").and_then(build::spanned) else {
-            message::missing_key(findings, item, "cron");
+            message::cron_missing(findings, item);
             continue;
         };
         if let Err(why) = cron::check(&cron.value) {
             message::cron_invalid(findings, &cron, &why);
         }
-        schedules.push(Schedule { cron, timezone: item.get("timezone").and_then(build::spanned) });
+        let timezone = item.get("timezone").and_then(build::spanned);
+        if let Some(zone) = timezone.as_ref().filter(|zone| !is_zone(&zone.value)) {
+            message::timezone_unknown(findings, zone);
+        }
+        schedules.push(Schedule { cron, timezone });
     }
     schedules
+}
+
+/// Whether a text has the form of a zone's name: `UTC`, `Europe/Berlin`, `Etc/GMT+5`.
+fn is_zone(name: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+".contains(&byte))
+    };
+    name.len() <= 64 && name.split('/').count() <= 3 && name.split('/').all(is_part)
 }
 
 fn inputs(event: &Event, node: &Node, findings: &mut Findings) -> Vec<Input> {
@@ -309,17 +363,17 @@ const INPUT_TYPES: &[&str] = &["string", "boolean", "number", "choice", "environ
 fn dispatch_input_shape(node: &Node, findings: &mut Findings) {
     let Some(entries) = node.as_mapping() else {
         if !node.is_null() {
-            message::unexpected_value(findings, node, "a mapping", &[]);
+            message::event_not_mapping(findings, node);
         }
         return;
     };
     for (key, value) in entries {
         match key.as_str() {
             Some("type") if !value.as_str().is_some_and(|kind| INPUT_TYPES.contains(&kind)) => {
-                message::unexpected_value(findings, value, "the type of an input", INPUT_TYPES);
+                message::input_value(findings, value, "the type of an input", INPUT_TYPES);
             }
             Some("required") if value.kind() != "true or false" => {
-                message::unexpected_value(findings, value, "true or false", &["true", "false"]);
+                message::input_value(findings, value, "true or false", &["true", "false"]);
             }
             Some(name) if INPUT_KEYS.contains(&name) => {}
             _ => message::event_key_ignored(findings, "inputs", key, INPUT_KEYS),
@@ -330,6 +384,7 @@ fn dispatch_input_shape(node: &Node, findings: &mut Findings) {
 fn input(key: &Node, node: &Node) -> Option<Input> {
     Some(Input {
         name: build::spanned(key)?,
+        span: node.span,
         description: node.get("description").and_then(Node::as_str).map(str::to_owned),
         kind: match node.get("type").and_then(Node::as_str) {
             Some("boolean") => InputKind::Boolean,
@@ -369,7 +424,11 @@ fn default(input: &Input, findings: &mut Findings) {
 }
 
 fn secret((key, node): (&Node, &Node)) -> Option<CallSecret> {
-    Some(CallSecret { name: build::spanned(key)?, required: is_true(node, "required") })
+    Some(CallSecret {
+        name: build::spanned(key)?,
+        description: node.get("description").and_then(Node::as_str).map(str::to_owned),
+        required: is_true(node, "required"),
+    })
 }
 
 fn output((key, node): (&Node, &Node)) -> Option<CallOutput> {

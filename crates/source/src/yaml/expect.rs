@@ -69,6 +69,11 @@ impl Findings {
         finding.help = Some(help);
     }
 
+    /// Returns the findings in the order they were added.
+    pub(crate) fn into_list(self) -> Vec<Finding> {
+        self.list
+    }
+
     /// Returns the findings in the order of the file; beyond a thousand, how many more there are.
     pub fn into_sorted(mut self) -> Vec<Finding> {
         const MOST: usize = 1000;

@@ -20,6 +20,8 @@ pub struct Options {
     pub duplicate_keys: DuplicateKeys,
     /// Whether `<<: *base` puts the entries of another mapping here.
     pub merge_keys: bool,
+    /// Whether `&name` may name a value.
+    pub anchors: bool,
     /// Whether a comment may follow a bracket without a blank: `[a]# like this`.
     pub glued_comments: bool,
 }
@@ -32,6 +34,7 @@ impl Default for Options {
             max_nodes: 50_000,
             duplicate_keys: DuplicateKeys::Refuse,
             merge_keys: false,
+            anchors: true,
             glued_comments: false,
         }
     }
@@ -189,6 +192,13 @@ impl Builder<'_> {
 
     fn on_event(&mut self, event: Event<'_>, span: saphyr_parser::Span) -> Result<(), Stop> {
         let start = self.position(span.start);
+        if let Event::Scalar(_, _, anchor @ 1.., _)
+        | Event::SequenceStart(anchor @ 1.., _)
+        | Event::MappingStart(anchor @ 1.., _) = &event
+            && !self.options.anchors
+        {
+            return Err(self.anchor_refused(*anchor, start));
+        }
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) => {
@@ -226,8 +236,11 @@ impl Builder<'_> {
             ScalarStyle::Literal => Style::Literal,
             ScalarStyle::Folded => Style::Folded,
         };
-        let text = text.into_owned();
+        let mut text = text.into_owned();
         let mut bytes = self.byte(span.start)..self.byte(span.end);
+        if matches!(style, Style::Literal | Style::Folded) && self.is_cut_off(&text, bytes.end) {
+            text.pop();
+        }
         let mut span = Span::new(self.position(span.start), self.position(span.end));
         if style == Style::Plain && text.is_empty() {
             span = self.after_indicator(span.start, bytes.start);
@@ -292,6 +305,15 @@ impl Builder<'_> {
         })?;
         let start = self.lines.offset(self.text, Position::new(line, 1));
         Some((Position::new(line, column as u32 + 1), start + within))
+    }
+
+    /// Whether a block is cut off by the end of the text, so that no line break ends its last line.
+    /// The parser tells one all the same.
+    fn is_cut_off(&self, block: &str, end: usize) -> bool {
+        let line = self.text.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+        let last = self.text[line..].trim_start();
+        let told = block.strip_suffix('\n');
+        !last.is_empty() && end >= line && told.is_some_and(|told| told.ends_with(last))
     }
 
     /// Where nothing stands: just behind the `:`, `-` or `?` that announced something.
@@ -389,6 +411,24 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses an anchor; the parser numbers them in the order of the text and tells no names.
+    fn anchor_refused(&mut self, _number: usize, at: Position) -> Stop {
+        let byte = self.lines.offset(self.text, at);
+        // A name stands before what it names, or where the parser says that begins.
+        let before = self.text[..byte].rfind('&').filter(|found| {
+            self.text[*found + 1..byte].chars().all(|c| !c.is_control() || c == '\n' || c == '\r')
+        });
+        let begins = if self.text[byte..].starts_with('&') { Some(byte) } else { before };
+        let name = begins.map_or("", |begins| {
+            let rest = &self.text[begins + 1..];
+            &rest[..rest.find(|c: char| c.is_whitespace()).unwrap_or(rest.len())]
+        });
+        let message = format!("Anchors are not currently supported. Remove the anchor '{name}'");
+        let place = Place::at(self.path, Span::at(at));
+        self.findings.push(Finding::error("yaml-anchor", message, place));
+        Stop
     }
 
     fn too_deep(&mut self, at: Position) -> Stop {
