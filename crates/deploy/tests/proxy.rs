@@ -2,6 +2,8 @@
 
 #[path = "proxy/app.rs"]
 mod app;
+#[path = "proxy/http.rs"]
+mod http_rules;
 #[path = "proxy/world.rs"]
 mod world;
 

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Uri};
 use jiff::Timestamp;
 use journal::{InstanceId, ReleaseId, ServiceName};
 use tokio::sync::Notify;
@@ -21,9 +20,6 @@ use super::{ErrorKind, Errors, Failing, Histogram, Tally};
 
 /// How many of the newest bad answers are kept.
 const FAILING: usize = 8;
-
-/// How much of a path is kept.
-const PATH: usize = 200;
 
 /// Whose requests are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -104,15 +100,10 @@ impl Counters {
         self.changed();
     }
 
-    pub fn failed(&self, kind: ErrorKind, status: Option<u16>, method: &Method, uri: &Uri) {
+    pub fn failed(&self, kind: ErrorKind, status: Option<u16>, method: &str, path: &str) {
         self.errors[kind as usize].fetch_add(1, Relaxed);
         let at = Timestamp::now();
-        let mut path = uri.path();
-        if path.len() > PATH {
-            path = &path[..path.floor_char_boundary(PATH)];
-        }
-        let sample =
-            Failing { at, method: method.to_string(), path: path.to_owned(), kind, status };
+        let sample = Failing { at, method: method.to_owned(), path: path.to_owned(), kind, status };
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
         bad.first.get_or_insert(at);
         bad.last = Some(at);

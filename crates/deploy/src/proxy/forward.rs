@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, UPGRADE},
 };
 use http_body::{Body, Frame, SizeHint};
@@ -24,8 +24,8 @@ use tokio::{io::AsyncWriteExt, time::Sleep};
 use super::{
     ErrorKind,
     headers::{
-        host_name, join_cookies, origin_form, remove_hop_by_hop, request_id, rewrite_request,
-        settle_host, wanted_upgrade,
+        forwards_left, host_name, join_cookies, origin_form, remove_hop_by_hop, request_id,
+        rewrite_request, settle_host, wanted_upgrade,
     },
     instance::Instance,
     listen::{Busy, Client},
@@ -35,7 +35,7 @@ use super::{
 };
 
 /// How often a request is tried at most. Only what cannot have been heard is tried again.
-const MOST_TRIES: usize = 4;
+pub(super) const MOST_TRIES: usize = 4;
 
 /// Answers one request, whatever happens.
 pub(super) async fn answer(
@@ -66,6 +66,14 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
         let words = "This is not a proxy for other places: CONNECT is not served here.";
         return page(StatusCode::METHOD_NOT_ALLOWED, words, &parts.headers, None);
     }
+    if parts.method == Method::TRACE {
+        let words = "TRACE would show headers that are not for everybody, and is not served here.";
+        return page(StatusCode::METHOD_NOT_ALLOWED, words, &parts.headers, None);
+    }
+    if parts.method == Method::OPTIONS && forwards_left(&mut parts.headers) == Some(0) {
+        let words = "This is the proxy. The request was to go no further.";
+        return page(StatusCode::OK, words, &parts.headers, None);
+    }
     if parts.uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
         let words = "Only http and https addresses are served here.";
         return page(StatusCode::BAD_REQUEST, words, &parts.headers, None);
@@ -78,7 +86,7 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
         }
     };
     let id = request_id(&mut parts.headers);
-    let service = match find(client, &host, parts.uri.path()).await {
+    let service = match client.find(&host_name(&host), parts.uri.path()).await {
         Ok(service) => service,
         Err((status, words)) => return page(status, words, &parts.headers, Some(&id)),
     };
@@ -124,34 +132,35 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
     }
 }
 
-/// Finds the service for a host and path, and waits with it where its requests are held.
-async fn find(
-    client: &Client,
-    host: &HeaderValue,
-    path: &str,
-) -> Result<Arc<LiveService>, (StatusCode, &'static str)> {
-    let name = host_name(host);
-    loop {
-        let table = client.proxy.table.load();
-        let Some(service) = table.find(client.listener, &name, path) else {
-            let words = "Nothing is served at this address.";
-            return Err((StatusCode::NOT_FOUND, words));
-        };
-        let service = Arc::clone(service);
-        drop(table);
-        if !service.gate.is_closed() {
-            return Ok(service);
-        }
-        if service.gate.wait().await.is_err() {
-            let words = "The service is busy being changed, and too many wait. Please try again in a moment.";
-            return Err((StatusCode::SERVICE_UNAVAILABLE, words));
+impl Client {
+    /// Finds the service for a host and path, and waits with it where its requests are held.
+    pub async fn find(
+        &self,
+        host: &str,
+        path: &str,
+    ) -> Result<Arc<LiveService>, (StatusCode, &'static str)> {
+        loop {
+            let table = self.proxy.table.load();
+            let Some(service) = table.find(self.listener, host, path) else {
+                let words = "Nothing is served at this address.";
+                return Err((StatusCode::NOT_FOUND, words));
+            };
+            let service = Arc::clone(service);
+            drop(table);
+            if !service.gate.is_closed() {
+                return Ok(service);
+            }
+            if service.gate.wait().await.is_err() {
+                let words = "The service is busy being changed, and too many wait. Please try again in a moment.";
+                return Err((StatusCode::SERVICE_UNAVAILABLE, words));
+            }
         }
     }
 }
 
 /// Why the client gets an answer of ours instead of the instance's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
+pub(super) enum Failure {
     NoInstance,
     NoConnection,
     BrokenOff,
@@ -162,7 +171,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn status(self) -> StatusCode {
+    pub fn status(self) -> StatusCode {
         match self {
             Self::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoConnection | Self::BrokenOff => StatusCode::BAD_GATEWAY,
@@ -173,7 +182,7 @@ impl Failure {
         }
     }
 
-    fn words(self) -> &'static str {
+    pub fn words(self) -> &'static str {
         match self {
             Self::NoInstance => {
                 "The service is not running right now. Please try again in a moment."
@@ -211,8 +220,10 @@ async fn forward(
     upload: Option<&Upload>,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response<Reply>, Failure> {
-    let Some(mut pass) = Pass::first(client, &request, service) else {
-        return Err(unserved(service, &request));
+    let asked = Asked::new(request.method().as_str(), request.uri().path());
+    let mut pass = match Pass::first(client, service, asked) {
+        Ok(pass) => pass,
+        Err(asked) => return Err(unserved(service, &asked)),
     };
     let limits = service.limits.clone();
     let patience = Duration::from_millis(limits.answer_ms);
@@ -265,12 +276,12 @@ async fn forward(
     Err(pass.failed(Failure::BrokenOff))
 }
 
-fn unserved(service: &LiveService, request: &Request<Outgoing>) -> Failure {
+pub(super) fn unserved(service: &LiveService, asked: &Asked) -> Failure {
     let failure = Failure::NoInstance;
     let status = failure.status().as_u16();
     let counters = &service.unserved;
     counters.answered(status, Duration::ZERO);
-    counters.failed(ErrorKind::Connect, Some(status), request.method(), request.uri());
+    counters.failed(ErrorKind::Connect, Some(status), &asked.method, &asked.path);
     service.hub.ring(service.is_contested());
     failure
 }
@@ -338,7 +349,7 @@ async fn pass_on(
     mut response: Response<Incoming>,
     upgrade: Option<OnUpgrade>,
 ) -> Response<Reply> {
-    pass.answered(response.status());
+    pass.answered(response.status().as_u16());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(ours) = upgrade {
             return switch(client, pass, upstream, response, ours);
@@ -393,12 +404,28 @@ fn switch(
     response.map(|_| Reply::from(Kind::Own(None)))
 }
 
+/// What a request asked for, as far as an explanation needs it.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    method: String,
+    path: String,
+}
+
+impl Asked {
+    /// How much of a path is kept.
+    const PATH: usize = 200;
+
+    pub fn new(method: &str, path: &str) -> Self {
+        let path = &path[..path.floor_char_boundary(Self::PATH)];
+        Self { method: method.to_owned(), path: path.to_owned() }
+    }
+}
+
 /// One request under way at one instance; counts it out when it is dropped.
-struct Pass {
+pub(super) struct Pass {
     service: Arc<LiveService>,
-    instance: Arc<Instance>,
-    method: Method,
-    uri: Uri,
+    pub instance: Arc<Instance>,
+    asked: Asked,
     started: Instant,
     state: State,
 }
@@ -420,32 +447,21 @@ impl Pass {
     ///
     /// The table may have been replaced since the service was found: then every instance of the old
     /// one may be closed, and the service of the new table decides.
-    fn first(
-        client: &Client,
-        request: &Request<Outgoing>,
-        service: &Arc<LiveService>,
-    ) -> Option<Self> {
-        let instance = service.enter();
-        let (service, instance) = match instance {
+    pub fn first(client: &Client, service: &Arc<LiveService>, asked: Asked) -> Result<Self, Asked> {
+        let (service, instance) = match service.enter() {
             Some(instance) => (Arc::clone(service), instance),
             None => {
-                let service = Arc::clone(client.proxy.table.load().service(&service.name)?);
-                let instance = service.enter()?;
-                (service, instance)
+                let newer = client.proxy.table.load().service(&service.name).map(Arc::clone);
+                let Some(newer) = newer else { return Err(asked) };
+                let Some(instance) = newer.enter() else { return Err(asked) };
+                (newer, instance)
             }
         };
-        Some(Self {
-            service,
-            instance,
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            started: Instant::now(),
-            state: State::Open,
-        })
+        Ok(Self { service, instance, asked, started: Instant::now(), state: State::Open })
     }
 
     /// Moves on to another instance of the same release, if there is one.
-    fn elsewhere(&mut self, tried: &[InstanceId]) -> Option<Self> {
+    pub fn elsewhere(&mut self, tried: &[InstanceId]) -> Option<Self> {
         let release = &self.instance.target.release;
         let instance = self.service.enter_again(release, tried)?;
         self.instance.counters.retried();
@@ -453,41 +469,51 @@ impl Pass {
         Some(Self {
             service: Arc::clone(&self.service),
             instance,
-            method: self.method.clone(),
-            uri: self.uri.clone(),
+            asked: std::mem::take(&mut self.asked),
             started: self.started,
             state: State::Open,
         })
     }
 
-    fn answered(&mut self, status: StatusCode) {
-        let bad = status.is_server_error().then_some(ErrorKind::Status);
+    pub fn answered(&mut self, status: u16) {
+        let bad = (status >= 500).then_some(ErrorKind::Status);
         self.count(status, bad);
     }
 
-    fn failed(mut self, failure: Failure) -> Failure {
-        self.count(failure.status(), failure.kind());
+    pub fn failed(mut self, failure: Failure) -> Failure {
+        self.count(failure.status().as_u16(), failure.kind());
         failure
     }
 
-    fn count(&mut self, status: StatusCode, bad: Option<ErrorKind>) {
+    fn count(&mut self, status: u16, bad: Option<ErrorKind>) {
         self.state = State::Answered;
         let counters = &self.instance.counters;
-        counters.answered(status.as_u16(), self.started.elapsed());
+        counters.answered(status, self.started.elapsed());
         if let Some(kind) = bad {
             self.state = State::Bad;
-            counters.failed(kind, Some(status.as_u16()), &self.method, &self.uri);
+            counters.failed(kind, Some(status), &self.asked.method, &self.asked.path);
         }
         self.service.hub.ring(bad.is_some() && self.service.is_contested());
     }
 
     /// Counts an answer that broke off half way, unless it was bad from the start.
-    fn broken(&mut self, kind: ErrorKind) {
+    pub fn broken(&mut self, kind: ErrorKind) {
         if self.state != State::Bad {
             self.state = State::Bad;
-            self.instance.counters.failed(kind, None, &self.method, &self.uri);
+            let counters = &self.instance.counters;
+            counters.failed(kind, None, &self.asked.method, &self.asked.path);
             self.service.hub.ring(self.service.is_contested());
         }
+    }
+
+    /// Counts bytes of the body of the request.
+    pub fn received(&self, bytes: u64) {
+        self.instance.counters.received(bytes);
+    }
+
+    /// Counts bytes of the body of the answer.
+    pub fn sent(&self, bytes: u64) {
+        self.instance.counters.sent(bytes);
     }
 }
 

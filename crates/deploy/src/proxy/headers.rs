@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{CONNECTION, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, COOKIE, EXPECT, HOST, MAX_FORWARDS, TE, TRANSFER_ENCODING, UPGRADE},
     uri::PathAndQuery,
 };
 
@@ -144,6 +144,13 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Returns how often a request may still be passed on, if it says so, and counts one off.
+pub(super) fn forwards_left(headers: &mut HeaderMap) -> Option<u64> {
+    let left: u64 = headers.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()?;
+    headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    Some(left)
+}
+
 /// Returns the id of a request: the client's own, if it is harmless, or a new one.
 pub(super) fn request_id(headers: &mut HeaderMap) -> HeaderValue {
     let harmless = |id: &&HeaderValue| {
@@ -154,18 +161,20 @@ pub(super) fn request_id(headers: &mut HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(REQUEST_ID).filter(harmless) {
         return id.clone();
     }
-    let id = new_request_id();
+    let id = HeaderValue::from_bytes(&new_request_id());
+    let id = id.expect("hexadecimal digits are allowed in headers");
     headers.insert(REQUEST_ID, id.clone());
     id
 }
 
-fn new_request_id() -> HeaderValue {
+/// Returns a new id of a request, in hexadecimal digits.
+pub(super) fn new_request_id() -> [u8; 32] {
     let mut text = [0; 32];
     let number = u128::from(random()) << 64 | u128::from(random());
     for (place, digit) in text.iter_mut().enumerate() {
         *digit = b"0123456789abcdef"[(number >> (4 * place)) as usize & 15];
     }
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits are allowed in headers")
+    text
 }
 
 /// Returns the address of a client as headers name it.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::{
     Target,
     count::{Counters, Owner},
+    http1::Wire,
     upstream::Upstream,
 };
 
@@ -36,6 +37,7 @@ pub(super) struct Instance {
     /// When it last refused a connection, in milliseconds of [`now_ms`]; 0 for never.
     refused: AtomicU64,
     idle: Mutex<Vec<Box<Upstream>>>,
+    wires: Mutex<Vec<Wire>>,
     emptied: Notify,
 }
 
@@ -47,6 +49,7 @@ impl Instance {
             closed: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             idle: Mutex::default(),
+            wires: Mutex::default(),
             emptied: Notify::new(),
         }
     }
@@ -63,6 +66,7 @@ impl Instance {
     pub fn close(&self) {
         self.closed.store(true, SeqCst);
         self.lock().clear();
+        self.wires().clear();
     }
 
     pub fn reopen(&self) {
@@ -131,10 +135,35 @@ impl Instance {
         }
     }
 
+    /// Returns an idle connection of the short way that was alive a moment ago.
+    pub fn take_idle_wire(&self) -> Option<Wire> {
+        loop {
+            let wire = self.wires().pop()?;
+            if wire.is_alive() {
+                return Some(wire);
+            }
+        }
+    }
+
+    /// Keeps a connection of the short way for the next request.
+    pub fn keep_wire(&self, mut wire: Wire) {
+        wire.rest();
+        let mut wires = self.wires();
+        // Looked at under the lock, so that whoever closes the instance finds what is kept.
+        if wires.len() < MOST_IDLE && !self.is_closed() {
+            wires.push(wire);
+        }
+    }
+
     /// Lets go of connections that were not needed for a while.
     pub fn sweep(&self) {
         let now = Instant::now();
         self.lock().retain(|upstream| upstream.rested(now) < IDLE && upstream.is_alive());
+        self.wires().retain(|wire| wire.rested(now) < IDLE && wire.is_alive());
+    }
+
+    fn wires(&self) -> std::sync::MutexGuard<'_, Vec<Wire>> {
+        self.wires.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[expect(clippy::vec_box, reason = "a connection is large and moves with every request")]

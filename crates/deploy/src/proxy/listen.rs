@@ -29,10 +29,13 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{Guards, forward, headers::peer_value, instance::now_ms, serve::Proxy};
+use super::{
+    Guards, forward, headers::peer_value, http1::serve as serve_ordinary, instance::now_ms,
+    serve::Proxy,
+};
 
 /// How HTTP/2 with prior knowledge begins; no method of HTTP/1 does.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// Most requests at once on one HTTP/2 connection.
 const MOST_STREAMS: u32 = 256;
@@ -123,8 +126,23 @@ impl Drop for Seat {
 async fn serve(client: Arc<Client>, stream: TcpStream, guards: Guards) {
     // Only a hint for the system; without it, answers are a little later.
     let _ = stream.set_nodelay(true);
+    let (stream, read) = if client.is_behind_proxy() {
+        (stream, Vec::new())
+    } else {
+        match serve_ordinary(&client, stream, &guards).await {
+            Some(rest) => rest,
+            None => return,
+        }
+    };
+    let stream = Rewound { read, at: 0, stream };
+    if stream.read.starts_with(PREFACE) {
+        return serve_http2(client, stream, guards).await;
+    }
+    if !stream.read.is_empty() {
+        return serve_http1(client, stream, guards).await;
+    }
     let patience = Duration::from_millis(guards.head_ms);
-    match tokio::time::timeout(patience, speaks_http2(&stream)).await {
+    match tokio::time::timeout(patience, speaks_http2(&stream.stream)).await {
         Ok(Ok(true)) => serve_http2(client, stream, guards).await,
         Ok(Ok(false)) => serve_http1(client, stream, guards).await,
         Ok(Err(_)) | Err(_) => {}
@@ -144,7 +162,7 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn serve_http1(client: Arc<Client>, stream: TcpStream, guards: Guards) {
+async fn serve_http1(client: Arc<Client>, stream: Rewound, guards: Guards) {
     let watch = Arc::clone(&client.watch);
     let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
     let mut builder = http1::Builder::new();
@@ -168,7 +186,7 @@ async fn serve_http1(client: Arc<Client>, stream: TcpStream, guards: Guards) {
     .await;
 }
 
-async fn serve_http2(client: Arc<Client>, stream: TcpStream, guards: Guards) {
+async fn serve_http2(client: Arc<Client>, stream: Rewound, guards: Guards) {
     let watch = Arc::clone(&client.watch);
     watch.is_http2.store(true, Relaxed);
     let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
@@ -327,9 +345,37 @@ impl Alarm {
     }
 }
 
+/// A socket of which something was read already.
+struct Rewound {
+    read: Vec<u8>,
+    at: usize,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let rewound = &mut *self;
+        let left = &rewound.read[rewound.at..];
+        if left.is_empty() {
+            return Pin::new(&mut rewound.stream).poll_read(context, buffer);
+        }
+        let some = left.len().min(buffer.remaining());
+        buffer.put_slice(&left[..some]);
+        rewound.at += some;
+        if rewound.at == rewound.read.len() {
+            (rewound.read, rewound.at) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// The socket of a client, seen by its [`Watch`].
 struct Watched {
-    stream: TcpStream,
+    stream: Rewound,
     watch: Arc<Watch>,
 }
 
@@ -367,7 +413,7 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let result = Pin::new(&mut self.stream.stream).poll_write(context, bytes);
         self.written(result)
     }
 
@@ -376,19 +422,19 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let result = Pin::new(&mut self.stream.stream).poll_write_vectored(context, slices);
         self.written(result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.stream.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.stream.stream).poll_shutdown(context)
     }
 }

@@ -17,7 +17,9 @@
 //!
 //! # The way of a request
 //!
-//! `listen` accepts the client and watches its patience; `forward` finds the service (`table`), waits
+//! `listen` accepts the client; `http1` serves it from socket to socket while it asks for ordinary
+//! things, and hands HTTP/2, upgrades and the like to the long way over hyper. There `listen` watches
+//! the patience of the client; `forward` finds the service (`table`), waits
 //! where requests are held (`gate`), is dealt a release (`share`), chooses an instance and counts
 //! (`instance`, `count`), rewrites the headers (`headers`) and passes everything on over a kept
 //! connection (`upstream`).
@@ -29,6 +31,7 @@ mod forward;
 mod gate;
 mod hand_over;
 mod headers;
+mod http1;
 mod instance;
 mod keep;
 mod listen;
@@ -42,6 +45,8 @@ mod tally;
 mod upstream;
 
 pub use client::{ClientError, ProxyClient, Tallies};
+#[doc(hidden)]
+pub use http1::read_anything as read_http1;
 pub use protocol::{
     Answer, Drained, Hold, InstanceStatus, Listening, Refusal, Request, SOCKET, Status,
 };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 
 use super::forward::Reply;
@@ -29,10 +29,49 @@ pub(super) fn page(
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        headers.insert(ALLOW, HeaderValue::from_static(allowed));
+    }
     if let Some(id) = request_id {
         headers.insert("x-request-id", id.clone());
     }
     response
+}
+
+/// Returns an answer of ours as it stands on the wire of HTTP/1.1.
+pub(super) fn bytes(
+    status: u16,
+    words: &str,
+    wants_json: bool,
+    request_id: Option<&str>,
+    last: bool,
+    is_head: bool,
+) -> Vec<u8> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let (kind, text) = if wants_json {
+        ("application/json", json(status, words, request_id))
+    } else {
+        ("text/plain; charset=utf-8", plain(status, words, request_id))
+    };
+    let length = text.len();
+    let mut head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncache-control: no-store\r\ncontent-length: {length}\r\n"
+    );
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        head += "retry-after: 1\r\n";
+    }
+    if let Some(id) = request_id {
+        head += &format!("x-request-id: {id}\r\n");
+    }
+    if last {
+        head += "connection: close\r\n";
+    }
+    head += "\r\n";
+    if !is_head {
+        head += &text;
+    }
+    head.into_bytes()
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {
