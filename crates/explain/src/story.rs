@@ -178,10 +178,23 @@ fn tell(fact: &Fact) -> Told {
                 .about(Subject::Step(*run, job.clone(), *step))
                 .minor()
         }
-        Fact::StepFinished { run, job, step, name, conclusion, milliseconds, failure, .. } => {
+        Fact::StepFinished {
+            run,
+            job,
+            step,
+            name,
+            conclusion,
+            milliseconds,
+            failure,
+            cached,
+            ..
+        } => {
+            let saved = cached
+                .map_or_else(String::new, |saved| format!(" (cached, {} saved)", duration(saved)));
+            let after = duration(*milliseconds);
             let told = Told::new(
                 standing_of(Some(*conclusion)),
-                format!("Step {name} of {job}: {conclusion} after {}", duration(*milliseconds)),
+                format!("Step {name} of {job}: {conclusion} after {after}{saved}"),
             )
             .about(Subject::Step(*run, job.clone(), *step));
             match failure {

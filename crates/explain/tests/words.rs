@@ -88,6 +88,7 @@ fn step(run: u64, failure: Option<StepFailure>) -> Fact {
         failure,
         condition: None,
         files_changed: vec![],
+        cached: None,
     }
 }
 

@@ -237,6 +237,9 @@ facts! {
         /// Files that it wrote in the workspace, if the box knows; at most a hundred.
         #[serde(default)]
         files_changed: Vec<String>,
+        /// How many milliseconds were saved because it was replayed; none if it ran.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cached: Option<u64>,
     }
     /// A step said something about a file.
     AnnotationMade 1 {

@@ -219,6 +219,8 @@ pub struct Step {
     pub conclusion: Option<Conclusion>,
     /// How long it took.
     pub milliseconds: Option<u64>,
+    /// How many milliseconds were saved because it was replayed.
+    pub cached: Option<u64>,
     /// Why it failed.
     pub failure: Option<StepFailure>,
     /// Its condition when it was skipped by it.
@@ -568,6 +570,7 @@ impl View {
                 milliseconds,
                 failure,
                 condition,
+                cached,
                 ..
             } => {
                 if let Some(job) = self.job(*run, job) {
@@ -575,6 +578,7 @@ impl View {
                         job.steps.entry(*step).or_insert_with(|| Step::started(name, event.at));
                     step.name.clone_from(name);
                     step.conclusion = Some(*conclusion);
+                    step.cached = *cached;
                     step.milliseconds = Some(*milliseconds);
                     step.failure.clone_from(failure);
                     step.condition.clone_from(condition);
@@ -1017,6 +1021,7 @@ impl Step {
             started: at,
             conclusion: None,
             milliseconds: None,
+            cached: None,
             failure: None,
             condition: None,
         }

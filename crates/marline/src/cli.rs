@@ -190,6 +190,12 @@ pub struct RunArgs {
     /// Run the last commit without uncommitted changes
     #[arg(long)]
     pub committed: bool,
+    /// Run every step, also those of which the result is known
+    #[arg(long)]
+    pub fresh: bool,
+    /// Say for each step whether it was replayed, and else which input changed
+    #[arg(long)]
+    pub explain_cache: bool,
     /// Print the log of every step, not only of those that failed
     #[arg(short, long)]
     pub verbose: bool,

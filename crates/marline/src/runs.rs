@@ -12,6 +12,7 @@ use pipeline::event::Event;
 use pipeline::execute::{Groups, Recorder, RepositoryCheckout, Surroundings, execute};
 use pipeline::log::Line;
 use pipeline::plan::{Plan, Planned, Wish, plan};
+use pipeline::replay::Verdict;
 use pipeline::trigger::Judgement;
 use source::Finding;
 use source::git::{CommitId, Repository};
@@ -197,6 +198,10 @@ pub trait Audience: Send + Sync {
     fn fact(&self, fact: &Fact);
     /// Hears lines of a job.
     fn lines(&self, job: &JobKey, lines: &[Line]);
+    /// Hears whether a step was replayed, or why not.
+    fn replay(&self, job: &JobKey, step: u32, verdict: &Verdict) {
+        let _ = (job, step, verdict);
+    }
 }
 
 /// Runs plans and keeps what happens in the journal.
@@ -228,6 +233,8 @@ pub struct Order {
     pub again: Option<RunId>,
     /// Only these jobs, and what they need.
     pub only: Option<BTreeSet<String>>,
+    /// Whether every step runs, and none is recorded to be replayed.
+    pub fresh: bool,
     /// Becoming true stops it.
     pub cancel: watch::Receiver<bool>,
 }
@@ -247,6 +254,7 @@ impl Runner {
         surroundings.secrets.clone_from(&self.secrets);
         surroundings.dirty = order.subject.dirty;
         surroundings.only = order.only;
+        surroundings.replay = (!order.fresh).then(|| self.state.root().join("replay"));
         surroundings.again = order.again;
         surroundings.groups = self.groups.clone();
         let checkout = RepositoryCheckout {
@@ -294,6 +302,12 @@ impl Recorder for ToJournal {
     fn lines(&self, job: &JobKey, lines: &[Line]) {
         if let Some(audience) = &self.audience {
             audience.lines(job, lines);
+        }
+    }
+
+    fn replay(&self, job: &JobKey, step: u32, verdict: &Verdict) {
+        if let Some(audience) = &self.audience {
+            audience.replay(job, step, verdict);
         }
     }
 }

@@ -10,6 +10,7 @@ mod background;
 mod job;
 mod output;
 mod process;
+mod replayed;
 mod results;
 mod scope;
 mod step;
@@ -32,6 +33,7 @@ use crate::expression::{Object, Value};
 use crate::log;
 use crate::mask::Masker;
 use crate::plan::{self, Instance, Plan};
+use crate::replay::Verdict;
 use crate::template::{self, Answer, Condition};
 use scope::{JobScope, Status};
 pub(crate) use step::written_name;
@@ -44,6 +46,11 @@ pub trait Recorder: Send + Sync {
     /// Takes lines of a job's log as they come, masked.
     fn lines(&self, job: &JobKey, lines: &[log::Line]) {
         let _ = (job, lines);
+    }
+
+    /// Hears whether a step was replayed, or why not.
+    fn replay(&self, job: &JobKey, step: u32, verdict: &Verdict) {
+        let _ = (job, step, verdict);
     }
 }
 
@@ -76,6 +83,9 @@ pub struct Surroundings {
     pub limits: Limits,
     /// The keys under `jobs:` to run, with all they need; none is every job.
     pub only: Option<BTreeSet<String>>,
+    /// Where steps are recorded to be replayed, and where jobs then have their directories; none is
+    /// that every step runs.
+    pub replay: Option<PathBuf>,
     /// Whether the directories of jobs stay when the run has ended.
     pub keep: bool,
     /// Whether uncommitted changes are part of what runs.
@@ -107,6 +117,7 @@ impl Surroundings {
             network: Network::Open,
             limits: Limits::default(),
             only: None,
+            replay: None,
             keep: false,
             dirty: false,
             again: None,
@@ -173,6 +184,10 @@ pub async fn execute(
     if !engine.surroundings.keep {
         let dir = engine.surroundings.dir.join("jobs");
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
+    }
+    if engine.surroundings.replay.is_some() {
+        let engine = Arc::clone(&engine);
+        let _ = tokio::task::spawn_blocking(move || replayed::tidy(&engine)).await;
     }
     engine.recorder.record(Fact::RunFinished {
         run: engine.surroundings.run,

@@ -15,6 +15,7 @@
 //!   and what it writes to `$GITHUB_ENV` and its like.
 //! - [`action`]: actions of this and of other repositories; [`built_in`]: those that need not be
 //!   fetched.
+//! - [`replay`]: a step that would do the same again is not run again.
 //! - [`results`]: artifacts and caches, and the services through which actions reach them.
 //! - [`expression`], [`template`]: what `${{ … }}` gives, part by part.
 //! - [`mask`]: hides secrets, in a text and in a stream; [`log`] keeps what is left to see.
@@ -41,6 +42,7 @@ pub mod mask;
 pub mod matrix;
 pub mod outlook;
 pub mod plan;
+pub mod replay;
 pub mod results;
 pub mod shell;
 pub mod template;

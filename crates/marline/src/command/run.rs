@@ -13,6 +13,7 @@ use journal::{Actor, Conclusion, Fact, JobKey, RunId};
 use pipeline::execute::Groups;
 use pipeline::log::{Kind, Line};
 use pipeline::plan::Plan;
+use pipeline::replay::Verdict;
 use tokio::sync::watch;
 
 use super::preview;
@@ -101,7 +102,7 @@ async fn go(
         let _ = tokio::signal::ctrl_c().await;
         Exit::Interrupted
     });
-    let screen = Arc::new(Screen::new(here, args.verbose));
+    let screen = Arc::new(Screen::new(here, args));
     let groups = Groups::default();
     let mut tasks = tokio::task::JoinSet::new();
     for plan in started.plans {
@@ -119,6 +120,7 @@ async fn go(
             plan,
             cause: None,
             again: None,
+            fresh: args.fresh,
             only: wanted.job.clone().map(|job| BTreeSet::from([job])),
             cancel: cancel.clone(),
         };
@@ -283,6 +285,7 @@ pub fn account() -> String {
 /// Shows one line per job as it goes, and what failed at the end.
 struct Screen {
     verbose: bool,
+    explain_cache: bool,
     json: bool,
     colour: bool,
     live: Option<indicatif::MultiProgress>,
@@ -296,6 +299,8 @@ struct Shown {
     failures: Vec<Failed>,
     ended: Vec<(JobKey, Conclusion)>,
     runs: Vec<RunId>,
+    /// What of each job did not have to run: steps, and milliseconds saved.
+    cached: BTreeMap<JobKey, (u32, u64)>,
 }
 
 /// A step that failed, for the end.
@@ -309,10 +314,12 @@ struct Failed {
 }
 
 impl Screen {
-    fn new(here: &Here, verbose: bool) -> Self {
+    fn new(here: &Here, args: &RunArgs) -> Self {
+        let verbose = args.verbose;
         let is_live = std::io::stderr().is_terminal() && !here.json && !verbose;
         Self {
             verbose,
+            explain_cache: args.explain_cache,
             json: here.json,
             colour: here.colour,
             live: is_live.then(indicatif::MultiProgress::new),
@@ -425,6 +432,10 @@ impl Audience for Screen {
                     self.line(&format!("  {job}: {}", self.paint("1", name)));
                 }
             }
+            Fact::StepFinished { job, cached: Some(saved), .. } => {
+                let cached = shown.cached.entry(job.clone()).or_default();
+                *cached = (cached.0 + 1, cached.1 + saved);
+            }
             Fact::StepFinished { run, job, name, conclusion, failure: Some(failure), .. }
                 if *conclusion != Conclusion::AllowedFailure =>
             {
@@ -447,10 +458,33 @@ impl Audience for Screen {
                     bar.finish_and_clear();
                 }
                 shown.ended.push((job.clone(), *conclusion));
-                let rest = words::duration(*milliseconds);
+                let mut rest = words::duration(*milliseconds);
+                if let Some((steps, saved)) = shown.cached.get(job) {
+                    let steps = words::count(u64::from(*steps), "step", "steps");
+                    rest += &format!("  {steps} cached, {} saved", words::duration(*saved));
+                }
                 self.line(&self.job_line(job, *conclusion, &rest));
             }
             _ => {}
+        }
+    }
+
+    fn replay(&self, job: &JobKey, step: u32, verdict: &Verdict) {
+        if !self.explain_cache {
+            return;
+        }
+        let text = match verdict {
+            Verdict::Replayed { saved } => format!("cached, {} saved", words::duration(*saved)),
+            Verdict::Ran { why } => format!("runs: {why}"),
+            Verdict::NotKept { why } => format!("will run again: {why}"),
+        };
+        if self.json {
+            println!(
+                "{}",
+                serde_json::json!({ "cache": { "job": job, "step": step, "says": text } })
+            );
+        } else {
+            self.line(&format!("  {job}, step {step}: {text}"));
         }
     }
 

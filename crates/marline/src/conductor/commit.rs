@@ -215,7 +215,8 @@ impl Conductor {
             groups: self.groups.clone(),
             audience: None,
         };
-        let order = Order { subject, plan, cause, again, only: None, cancel };
+        // What may become a release is run, whatever is known of it already.
+        let order = Order { subject, plan, cause, again, only: None, fresh: true, cancel };
         let ended = runner.run(order, number).await;
         lock(&self.cancels).remove(&number);
         ended.map(drop)

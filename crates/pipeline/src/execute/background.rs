@@ -109,6 +109,8 @@ impl JobRun {
 
     /// Starts a step beside those that follow.
     fn start(&mut self, number: u32, step: &Step, backgrounds: &mut Backgrounds) {
+        // What runs beside others cannot be told apart from them.
+        self.replay = None;
         let mut fork = self.clone();
         let (cancel, cancelled) = watch::channel(false);
         fork.stops.asked = Some(cancelled);

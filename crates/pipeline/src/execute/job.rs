@@ -15,6 +15,7 @@ use super::action::{Frame, Post};
 use super::background::Written;
 use super::output::now;
 use super::process::Running;
+use super::replayed::{self, JobReplay};
 use super::scope::{Status, StepScope};
 use super::{Engine, milliseconds};
 use crate::expression::{Contexts, Object, Value};
@@ -116,13 +117,21 @@ pub(super) struct Dirs {
     /// Files that the job writes and Marline reads; a mount of its own inside the box.
     pub commands: PathBuf,
     pub tools: PathBuf,
+    /// Held while nobody else may use the place, which is the same in each run.
+    pub lock: Option<Arc<nix::fcntl::Flock<std::fs::File>>>,
 }
 
 impl Dirs {
     fn make(engine: &Engine, key: &JobKey) -> std::io::Result<Self> {
         let log = log::path(Path::new(""), key);
         let name = log.file_stem().unwrap_or(log.as_os_str()).to_owned();
-        let root = std::path::absolute(&engine.surroundings.dir)?.join("jobs").join(name);
+        let (root, lock) = match replayed::place(engine, &name) {
+            Some((root, lock)) => (root, Some(lock)),
+            None => {
+                let jobs = std::path::absolute(&engine.surroundings.dir)?.join("jobs");
+                (jobs.join(name), None)
+            }
+        };
         let repository = engine.plan.event.repository.rsplit('/').next().unwrap_or_default();
         let is_plain = !repository.is_empty()
             && !repository.starts_with('.')
@@ -137,6 +146,7 @@ impl Dirs {
             commands: root.join("commands"),
             tools: root.join("tools"),
             root,
+            lock,
         };
         let home = &engine.surroundings.home;
         for dir in [&dirs.workspace, &dirs.temp, &dirs.commands, &dirs.tools, home] {
@@ -200,6 +210,7 @@ pub(super) struct JobRun {
     pub summary: String,
     /// Caches to save when the job has ended well.
     pub saves: Vec<crate::built_in::cache::Save>,
+    pub replay: Option<JobReplay>,
 }
 
 /// Runs a job from its queue to its end.
@@ -411,6 +422,7 @@ impl JobRun {
             .find(|(name, _)| name == "PATH")
             .map_or("", |(_, path)| path.as_str());
         let has_bash = std::env::split_paths(path).any(|dir| dir.join("bash").is_file());
+        let replay = JobReplay::open(engine, key, &dirs, &sandbox);
         Ok(Self {
             engine: Arc::clone(engine),
             key: key.clone(),
@@ -437,6 +449,7 @@ impl JobRun {
             log: Arc::new(Mutex::new(log)),
             summary: String::new(),
             saves: Vec::new(),
+            replay,
         })
     }
 
@@ -468,6 +481,10 @@ impl JobRun {
         // Every background step has ended, so nobody else holds the box.
         if let Some(sandbox) = Arc::into_inner(self.sandbox) {
             sandbox.close().await;
+        }
+        if self.dirs.lock.is_some() && !self.engine.surroundings.keep {
+            let root = self.dirs.root.clone();
+            let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(root)).await;
         }
         (conclusion, outputs, self.summary)
     }

@@ -57,6 +57,8 @@ pub(super) struct Output {
     /// Effects that wait for the end of the step.
     pub kept: Vec<Effect>,
     pub last: VecDeque<String>,
+    /// The output as it comes, where it may be kept.
+    pub tape: Option<Vec<u8>>,
 }
 
 impl Output {
@@ -74,6 +76,7 @@ impl Output {
             effects: Vec::new(),
             kept: Vec::new(),
             last: VecDeque::new(),
+            tape: None,
         }
     }
 
@@ -83,6 +86,12 @@ impl Output {
 
     /// Takes a piece of output.
     pub fn push(&mut self, mut piece: &[u8]) {
+        if let Some(tape) = &mut self.tape {
+            tape.extend_from_slice(piece);
+            if tape.len() > super::replayed::MOST_OUTPUT {
+                self.tape = None;
+            }
+        }
         while let Some(end) = memchr::memchr(b'\n', piece) {
             self.pending.extend_from_slice(&piece[..end]);
             piece = &piece[end + 1..];

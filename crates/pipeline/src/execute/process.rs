@@ -32,7 +32,7 @@ const FAR: Duration = Duration::from_hours(365 * 24);
 const MAX_SUMMARY: u64 = 1024 * 1024;
 
 /// The largest file of variables or outputs of a step.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+pub(super) const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// How many changed files a step names.
 const MAX_CHANGES: usize = 100;
@@ -83,13 +83,16 @@ pub(super) struct Program {
 /// The files a program may write to, so that the steps that follow know.
 pub(super) struct Files {
     pub id: String,
-    list: Vec<(FileCommand, PathBuf)>,
+    pub list: Vec<(FileCommand, PathBuf)>,
 }
 
 impl JobRun {
     /// Names fresh files, which the contexts see from now on.
     pub fn files(&mut self) -> Files {
-        let id = random_name();
+        let id = match &mut self.replay {
+            Some(replay) => replay.next_name(&self.running.name),
+            None => random_name(),
+        };
         let list: Vec<(FileCommand, PathBuf)> = FileCommand::ALL
             .iter()
             .map(|file| (*file, self.dirs.commands.join(format!("{}{id}", file.prefix()))))
@@ -117,8 +120,27 @@ impl JobRun {
             return Ended::bad(format!("could not make the files of the step: {error}"));
         }
         self.flush(output);
-        match self.spawn(&program, env, &files.list).await {
-            Ok((process, pipe)) => self.follow(process, pipe, output, &mut ended).await,
+        let mut variables = self.variables(env, &files.list);
+        variables.extend(program.env.iter().cloned());
+        // What cannot be a variable is left out, as the shell would leave it out.
+        variables.retain(|name, value| {
+            !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+        });
+        let attempt = self.attempt(output.step(), &program, &mut variables, &files);
+        if let Some(attempt) = &attempt
+            && self.replay(attempt, &files.list, output, &mut ended).await
+        {
+            self.read_files(&files.list, output, &mut ended);
+            return ended;
+        }
+        output.tape = attempt.is_some().then(Vec::new);
+        match self.spawn(&program, variables, attempt.is_some()).await {
+            Ok((process, pipe)) => {
+                self.follow(Arc::clone(&process), pipe, output, &mut ended).await;
+                if let Some(attempt) = attempt {
+                    self.record(attempt, &process, &files.list, output, &ended).await;
+                }
+            }
             Err(message) => ended.fail(message),
         }
         self.read_files(&files.list, output, &mut ended);
@@ -130,8 +152,8 @@ impl JobRun {
     async fn spawn(
         &self,
         program: &Program,
-        env: &[(String, String)],
-        files: &[(FileCommand, PathBuf)],
+        variables: IndexMap<String, String>,
+        observed: bool,
     ) -> Result<(Arc<Process>, pipe::Receiver), String> {
         let pipe = || -> std::io::Result<(pipe::Receiver, OwnedFd, OwnedFd)> {
             let (reader, writer) = std::io::pipe()?;
@@ -141,17 +163,13 @@ impl JobRun {
         };
         let (reader, stdout, stderr) =
             pipe().map_err(|error| format!("could not make a pipe: {error}"))?;
-        let mut variables = self.variables(env, files);
-        variables.extend(program.env.iter().cloned());
-        // What cannot be a variable is left out, as the shell would leave it out.
-        variables.retain(|name, value| {
-            !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
-        });
         let command = sandbox::Command::new(&program.name)
             .args(&program.arguments)
             .envs(variables)
             .cwd(&program.cwd)
             .layer(true)
+            .hold(observed)
+            .observe(observed)
             .stdout(stdout)
             .stderr(stderr);
         let process = self.sandbox.spawn(command).await.map_err(|error| {
@@ -344,7 +362,12 @@ impl JobRun {
             output
                 .say(Kind::Warning, &format!("what the step changed could not be recorded: {why}"));
         }
-        let Some(layer) = &exit.layer else { return };
+        if let Some(layer) = &exit.layer {
+            Self::note_layer(layer, ended);
+        }
+    }
+
+    pub(super) fn note_layer(layer: &sandbox::Layer, ended: &mut Ended) {
         if let Ok(changes) = layer.changes() {
             ended.files_changed = changes
                 .iter()
@@ -362,7 +385,7 @@ impl JobRun {
     }
 
     /// Annotations are told as they come; the rest waits for the end of the step.
-    fn apply_now(&self, output: &mut Output) {
+    pub(super) fn apply_now(&self, output: &mut Output) {
         if output.effects.is_empty() {
             return;
         }
@@ -537,7 +560,7 @@ fn judge(exit: &Exit, ended: &mut Ended) {
 
 /// Reads a file that a job wrote: an ordinary file and nothing that only looks like one, so that
 /// no link shows the job a file of the machine.
-fn read_written(path: &Path, limit: u64) -> Result<String, String> {
+pub(super) fn read_written(path: &Path, limit: u64) -> Result<String, String> {
     let said = |error: std::io::Error| format!("could not read the file: {error}");
     let opened = OpenOptions::new()
         .read(true)

@@ -33,6 +33,8 @@ pub(super) struct Ended {
     pub outputs: Pairs,
     /// What an action keeps for its clean-up.
     pub state: Pairs,
+    /// How many milliseconds were saved, if nothing had to run.
+    pub cached: Option<u64>,
 }
 
 impl Ended {
@@ -43,6 +45,7 @@ impl Ended {
             files_changed: Vec::new(),
             outputs: Vec::new(),
             state: Vec::new(),
+            cached: None,
         }
     }
 
@@ -358,7 +361,7 @@ impl JobRun {
             Err(message) => return Ended::bad(message),
         };
         let script_path = self.dirs.temp.join(format!("{}{}", files.id, shell.extension));
-        if let Err(error) = std::fs::write(&script_path, shell.script(&text)) {
+        if let Err(error) = super::replayed::write_new(&script_path, &shell.script(&text)) {
             return Ended::bad(format!("could not write the script of the step: {error}"));
         }
         output.say(Kind::Command, text.trim_end());
@@ -516,6 +519,7 @@ impl JobRun {
             failure: ended.failure,
             condition,
             files_changed: ended.files_changed,
+            cached: ended.cached,
         });
     }
 }

@@ -360,6 +360,7 @@ async fn commit_and_run(
                     }),
                     condition: None,
                     files_changed: vec![],
+                    cached: None,
                 })
                 .await?;
         }

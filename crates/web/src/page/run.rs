@@ -137,7 +137,7 @@ fn jobs(run: &Run, opened: Option<&Opened>) -> Markup {
                             @let inner = html! {
                                 (icon::of(step_standing(step)))
                                 span.name { (step.map_or(name.as_str(), |step| step.name.as_str())) }
-                                span.took { @if let Some(ms) = step.and_then(|step| step.milliseconds) { (words::duration(ms)) } }
+                                span.took { @if let Some(saved) = step.and_then(|step| step.cached) { "cached, " (words::duration(saved)) " saved" } @else if let Some(ms) = step.and_then(|step| step.milliseconds) { (words::duration(ms)) } }
                             };
                             @if step.is_some() {
                                 a href=(format!("{}#log", Subject::Step(run.id, key.clone(), number).path())) aria-current=[here.then_some("true")] { (inner) }

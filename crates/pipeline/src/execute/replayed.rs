@@ -1,0 +1,428 @@
+//! Scripts of a job that are replayed, or observed so that they can be.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use journal::JobKey;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use sandbox::{Exit, Layer, Process, Sandbox, Seen};
+use sha2::{Digest, Sha256};
+
+use super::Engine;
+use super::job::{Dirs, JobRun, text_of};
+use super::output::{Output, now};
+use super::process::{Files, MAX_FILE, Program, read_written};
+use super::step::Ended;
+use crate::file_command::FileCommand;
+use crate::log::Kind;
+use crate::replay::key::{CANARY, Call, SETTING, hex};
+use crate::replay::observe::{Dependence, Traces, depend};
+use crate::replay::store::{Recording, Store, each_file};
+use crate::replay::{Places, Verdict};
+
+/// How much the recordings may take.
+const MOST_BYTES: u64 = 2 << 30;
+const MOST_RECORDINGS: usize = 2000;
+
+/// The most output that is kept of a step.
+pub(super) const MOST_OUTPUT: usize = 16 << 20;
+
+/// Directories that a box has for itself, empty at its start.
+const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
+
+/// What a job needs to replay its steps.
+#[derive(Debug, Clone)]
+pub(super) struct JobReplay {
+    store: Store,
+    places: Places,
+    around: String,
+    step: String,
+    /// Whether nothing of earlier steps is in the private temporary directories.
+    temporary_is_empty: bool,
+    /// Whether no process of an earlier step still runs.
+    is_quiet: bool,
+    /// How many programs each step has run, by its name.
+    programs: BTreeMap<String, u32>,
+    /// Which of them is the present one.
+    present: String,
+}
+
+/// A script that is about to run.
+pub(super) struct Attempt {
+    call: Call,
+    canary: String,
+    began: u64,
+}
+
+/// A place for the directories of a job that is the same in each run, while nobody else has it.
+pub(super) fn place(
+    engine: &Engine,
+    name: &std::ffi::OsStr,
+) -> Option<(PathBuf, Arc<Flock<File>>)> {
+    let dir = std::path::absolute(engine.surroundings.replay.as_ref()?).ok()?.join("jobs");
+    let workflow = hex(&Sha256::digest(engine.plan.workflow.path.as_bytes()));
+    let mut full = std::ffi::OsString::from(&workflow[..8]);
+    full.push("-");
+    full.push(name);
+    std::fs::create_dir_all(&dir).ok()?;
+    let lock = File::create(dir.join(&full).with_added_extension("lock")).ok()?;
+    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).ok()?;
+    Some((dir.join(full), Arc::new(lock)))
+}
+
+impl JobReplay {
+    /// Returns none where steps cannot be observed, or the job is not where it always is.
+    pub fn open(engine: &Engine, key: &JobKey, dirs: &Dirs, sandbox: &Sandbox) -> Option<Self> {
+        let dir = engine.surroundings.replay.as_ref()?;
+        if dirs.lock.is_none() || !sandbox.has_layers() {
+            return None;
+        }
+        let surroundings = &engine.surroundings;
+        let home = std::path::absolute(&surroundings.home).ok()?;
+        let machine = nix::sys::utsname::uname().ok()?;
+        let around = format!(
+            "{}\n{} {} {}\n{} processors, user {}\n{:?} {:?}\n{:?}",
+            sandbox.protection(),
+            machine.nodename().to_string_lossy(),
+            machine.release().to_string_lossy(),
+            machine.machine().to_string_lossy(),
+            std::thread::available_parallelism().map_or(0, usize::from),
+            nix::unistd::geteuid(),
+            surroundings.network,
+            surroundings.limits,
+            surroundings.hidden,
+        );
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Some(Self {
+            store: Store::new(dir.join("store")),
+            places: Places {
+                workspace: real(&dirs.workspace),
+                home: real(&home),
+                writable: vec![real(&dirs.temp), real(&dirs.commands), real(&dirs.tools)],
+                own: Vec::new(),
+                hidden: surroundings.hidden.iter().map(|path| real(path)).collect(),
+            },
+            around,
+            step: format!("{}\n{key}", engine.plan.workflow.path),
+            temporary_is_empty: true,
+            is_quiet: true,
+            programs: BTreeMap::new(),
+            present: String::new(),
+        })
+    }
+
+    /// Names the files of the next program of a step, the same in each run.
+    pub fn next_name(&mut self, step: &str) -> String {
+        let count = self.programs.entry(step.to_owned()).or_default();
+        *count += 1;
+        self.present = format!("{step}\n{count}");
+        hex(&Sha256::digest(&self.present))[..32].to_owned()
+    }
+}
+
+impl JobRun {
+    /// Says what became of the next step.
+    fn tell(&self, step: u32, verdict: &Verdict) {
+        self.engine.recorder.replay(&self.key, step, verdict);
+    }
+
+    fn not_kept(&self, step: u32, why: impl Into<String>) {
+        self.tell(step, &Verdict::NotKept { why: why.into() });
+    }
+
+    /// Prepares to replay a script or to observe it. None when neither may be.
+    pub(super) fn attempt(
+        &mut self,
+        step: u32,
+        program: &Program,
+        variables: &mut IndexMap<String, String>,
+        files: &Files,
+    ) -> Option<Attempt> {
+        let replay = self.replay.as_mut()?;
+        let mut own: Vec<PathBuf> = files.list.iter().map(|(_, path)| path.clone()).collect();
+        let mut script = String::new();
+        for entry in std::fs::read_dir(&self.dirs.temp).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&files.id) {
+                script = std::fs::read_to_string(entry.path()).ok()?;
+                own.push(entry.path());
+            }
+        }
+        replay.places.own = own;
+        let argv = [std::slice::from_ref(&program.name), &program.arguments].concat();
+        let mut canary = [0; 16];
+        getrandom::fill(&mut canary).ok()?;
+        // Not by its name, which is made of the script where nobody gave one.
+        let count = replay.present.rsplit('\n').next().unwrap_or_default();
+        let name = format!("{}\n{step} {count}", replay.step);
+        let env: Vec<(String, String)> =
+            variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let masker = &self.engine.masker;
+        let texts = env.iter().map(|(_, value)| value).chain(&argv);
+        let has_secret =
+            masker.finds_in(&script) || texts.into_iter().any(|text| masker.finds_in(text));
+        let is_quiet = replay.is_quiet;
+        let cwd = text_of(&program.cwd);
+        let call = Call::new(name, argv, script, cwd, env, replay.around.clone());
+        let why = if has_secret {
+            "it uses a secret".to_owned()
+        } else if call.env.get(SETTING).is_some_and(|value| value.trim() == "never") {
+            format!("`{SETTING}` says never")
+        } else if !is_quiet {
+            "something that an earlier step started still runs".to_owned()
+        } else {
+            let canary = hex(&canary);
+            variables.insert(CANARY.to_owned(), canary.clone());
+            return Some(Attempt { call, canary, began: now() });
+        };
+        self.not_kept(step, why);
+        // Nobody looks what it leaves there.
+        if let Some(replay) = &mut self.replay {
+            replay.temporary_is_empty = false;
+        }
+        None
+    }
+
+    /// Replays a script if everything it depended on is as it was. Tells whether it did.
+    pub(super) async fn replay(
+        &mut self,
+        attempt: &Attempt,
+        files: &[(FileCommand, PathBuf)],
+        output: &mut Output,
+        ended: &mut Ended,
+    ) -> bool {
+        let step = output.step();
+        let Some(replay) = &self.replay else { return false };
+        let (store, places) = (replay.store.clone(), replay.places.clone());
+        let (call, may_look) = (attempt.call.clone(), replay.temporary_is_empty);
+        let name = hex(&Sha256::digest(&replay.present));
+        let copy = self.dirs.root.join("layers").join(format!("replayed-{}", &name[..16]));
+        let found =
+            tokio::task::spawn_blocking(move || look_up(&store, &call, &places, may_look, &copy))
+                .await
+                .unwrap_or_else(|error| Err(error.to_string()));
+        let (recording, layer) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                self.tell(step, &Verdict::Ran { why });
+                return false;
+            }
+        };
+        if let Some(layer) = &layer {
+            if let Err(error) = self.sandbox.replay(layer).await {
+                // Part of it may be in the workspace, so that nothing can run there any more.
+                ended.fail(format!("could not {error}; run it with --fresh"));
+                return true;
+            }
+            Self::note_layer(layer, ended);
+        }
+        for (file, path) in files {
+            let text = recording.files.get(file.name()).map_or("", String::as_str);
+            let written = OpenOptions::new()
+                .write(true)
+                .truncate(true)
+                .custom_flags(OFlag::O_NOFOLLOW.bits())
+                .open(path)
+                .and_then(|mut file| file.write_all(text.as_bytes()));
+            if let Err(error) = written {
+                ended.fail(format!("could not write {}: {error}", path.display()));
+            }
+        }
+        let spent = now().saturating_sub(attempt.began);
+        let saved = recording.took.saturating_sub(spent);
+        output.say(
+            Kind::Command,
+            &format!("cached: nothing it depends on changed; {saved} ms saved"),
+        );
+        output.push(&recording.output);
+        self.flush(output);
+        self.apply_now(output);
+        ended.cached = Some(saved);
+        self.tell(step, &Verdict::Replayed { saved });
+        true
+    }
+
+    /// Keeps what a script depended on and what it left, if it may be replayed.
+    pub(super) async fn record(
+        &mut self,
+        attempt: Attempt,
+        process: &Process,
+        files: &[(FileCommand, PathBuf)],
+        output: &mut Output,
+        ended: &Ended,
+    ) {
+        let step = output.step();
+        let (exit, seen) = (process.exit(), process.seen());
+        let kept = self.try_record(attempt, exit, seen, files, output, ended).await;
+        if let Err(error) = self.sandbox.fold().await {
+            output.say(Kind::Warning, &format!("what the step changed could not be kept: {error}"));
+        }
+        if let Err(why) = kept {
+            self.not_kept(step, why);
+        }
+    }
+
+    async fn try_record(
+        &mut self,
+        attempt: Attempt,
+        exit: Option<Exit>,
+        seen: Option<Seen>,
+        files: &[(FileCommand, PathBuf)],
+        output: &mut Output,
+        ended: &Ended,
+    ) -> Result<(), String> {
+        let tape = output.tape.take();
+        let Some(replay) = &mut self.replay else { return Ok(()) };
+        let (Some(exit), Some(seen)) = (exit, seen) else {
+            replay.temporary_is_empty = false;
+            return Err("it could not be observed".to_owned());
+        };
+        replay.is_quiet &= exit.alone;
+        replay.temporary_is_empty &=
+            TEMPORARY.iter().all(|dir| seen.is_empty(Path::new(dir)) == Some(true));
+        let store = replay.store.clone();
+        let Attempt { call, canary, began } = attempt;
+        let took = now().saturating_sub(began);
+        let remembered = store.clone();
+        let (last, is_alone) = (call.clone(), exit.alone);
+        if ended.outcome != journal::Conclusion::Success {
+            return Err("only what succeeds is replayed".to_owned());
+        }
+        if !is_alone {
+            return Err("it left something running".to_owned());
+        }
+        let Some(output) = tape else { return Err("it printed more than is kept".to_owned()) };
+        let mut written = BTreeMap::new();
+        for (file, path) in files {
+            let text = read_written(path, MAX_FILE)?;
+            if !text.is_empty() {
+                written.insert(file.name().to_owned(), text);
+            }
+        }
+        let masker = &self.engine.masker;
+        let shown = String::from_utf8_lossy(&output);
+        if shown.contains("add-mask") {
+            return Err("it hides a text of its own".to_owned());
+        }
+        if masker.finds_in(&shown) || written.values().any(|text| masker.finds_in(text)) {
+            return Err("it shows a secret".to_owned());
+        }
+        let places = replay.places.clone();
+        let layer = exit.layer;
+        if let Some(why) = &exit.layer_failure {
+            return Err(format!("its changes could not be recorded: {why}"));
+        }
+        // What it looked at is read before the layer is folded, while it is as the step found it.
+        let kept = tokio::task::spawn_blocking(move || {
+            let _ = remembered.remember(&last);
+            let changes = match &layer {
+                Some(layer) => layer.changes().map_err(|error| error.to_string())?,
+                None => Vec::new(),
+            };
+            let Dependence { inputs, temporary, why_not } = depend(&seen, &changes, &call, &places);
+            if let Some(why) = why_not {
+                return Err(why);
+            }
+            let seconds = |time: u64| i64::try_from(time / 1000).unwrap_or(0);
+            let traces = Traces::new(seconds(began), seconds(began + took), &canary, &call);
+            if traces.find_canary(&output, &canary) {
+                return Err("it shows its whole environment".to_owned());
+            }
+            if let Some(why) = written.values().find_map(|text| traces.find(text.as_bytes())) {
+                return Err(why.to_owned());
+            }
+            let mut bytes = 0;
+            let layer = match &layer {
+                Some(layer) => Some(keep_layer(&store, layer, &traces, &mut bytes)?),
+                None => None,
+            };
+            let recording =
+                Recording { took, inputs, temporary, layer, files: written, bytes, output };
+            store.keep(&call, &recording).map_err(|error| format!("it could not be kept: {error}"))
+        });
+        kept.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+fn keep_layer(
+    store: &Store,
+    layer: &Layer,
+    traces: &Traces,
+    bytes: &mut u64,
+) -> Result<String, String> {
+    let said = |error: std::io::Error| format!("its layer could not be kept: {error}");
+    let mut why = None;
+    each_file(layer, &mut |path, content| {
+        if why.is_none()
+            && let Some(found) = traces.find(content)
+        {
+            why = Some(format!("{found} into {}", path.display()));
+        }
+        Ok(())
+    })
+    .map_err(said)?;
+    if let Some(why) = why {
+        return Err(why);
+    }
+    let (digest, size) = store.keep_layer(layer).map_err(said)?;
+    *bytes = size;
+    Ok(digest)
+}
+
+/// Finds a recording that holds, or says what changed.
+fn look_up(
+    store: &Store,
+    call: &Call,
+    places: &Places,
+    may_look: bool,
+    copy: &Path,
+) -> Result<(Recording, Option<Layer>), String> {
+    let mut why = None;
+    for (dir, recording) in store.find(&call.key()) {
+        if recording.temporary && !may_look {
+            why.get_or_insert_with(|| "an earlier step left temporary files".to_owned());
+            continue;
+        }
+        if let Some(changed) = recording.inputs.iter().find(|input| !input.holds(call)) {
+            why.get_or_insert_with(|| changed.changed(call, &places.workspace));
+            continue;
+        }
+        let layer = match &recording.layer {
+            None => None,
+            Some(digest) => match store.layer(digest, copy) {
+                Ok(layer) => Some(layer),
+                Err(error) => {
+                    let _ = std::fs::remove_dir_all(copy);
+                    store.forget(&dir);
+                    why = Some(format!("its recording cannot be used: {error}"));
+                    continue;
+                }
+            },
+        };
+        store.touch(&dir);
+        return Ok((recording, layer));
+    }
+    Err(why.unwrap_or_else(|| {
+        let before = store.last_call(&call.step);
+        before
+            .and_then(|before| call.difference(&before))
+            .unwrap_or_else(|| "there is no recording of it".to_owned())
+    }))
+}
+
+/// Keeps the recordings within their bounds.
+pub(super) fn tidy(engine: &Engine) {
+    if let Some(dir) = &engine.surroundings.replay {
+        Store::new(dir.join("store")).evict(MOST_BYTES, MOST_RECORDINGS);
+    }
+}
+
+/// Writes a file that is not there yet, so that no link leads the text elsewhere.
+pub(super) fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(text.as_bytes())
+}
