@@ -158,6 +158,11 @@ impl Operation<'_> {
         let mut present: Vec<Option<usize>> = vec![None; groups.all.len()];
         let mut matched: Vec<bool> = vec![false; groups.all.len()];
         for step in 0..count {
+            let there = |columns: &[Column]| columns.iter().any(|c| c.cells[step].is_some());
+            // With nothing on one side and nothing to fill it, the other side need not be unique.
+            if fill_many.is_none() && fill_one.is_none() && !(there(&many) && there(&one)) {
+                continue;
+            }
             present.fill(None);
             matched.fill(false);
             for (place, column) in one.iter().enumerate() {

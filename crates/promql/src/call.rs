@@ -35,11 +35,7 @@ impl Evaluator<'_> {
             ("step", _) => return constant(seconds(self.step)),
             ("min_of" | "max_of", [one, other]) => {
                 let least = function == "min_of";
-                let pick = |(a, b): (f64, f64)| match (a.is_nan() || b.is_nan(), least) {
-                    (true, _) => f64::NAN,
-                    (false, true) => a.min(b),
-                    (false, false) => a.max(b),
-                };
+                let pick = |(a, b): (f64, f64)| if least { lesser(a, b) } else { greater(a, b) };
                 let (one, other) = (self.scalars(one, grid)?, self.scalars(other, grid)?);
                 return Ok(Part::Scalars(one.into_iter().zip(other).map(pick).collect()));
             }
@@ -430,7 +426,7 @@ impl Evaluator<'_> {
         };
         match (function, texts.as_slice()) {
             ("label_replace", [_, replacement, source, pattern]) => {
-                let regex = regex::Regex::new(&format!("^(?s:{pattern})$")).map_err(|_| {
+                let regex = series::matcher::anchored(pattern).map_err(|_| {
                     let reason =
                         format!("invalid regular expression in label_replace(): {pattern}");
                     EvalError::Parameter { reason }
@@ -490,13 +486,7 @@ fn clamped(mut columns: Vec<Column>, least: &[f64], most: &[f64]) -> Vec<Column>
     for column in &mut columns {
         for (step, cell) in column.cells.iter_mut().enumerate() {
             let (least, most) = (least[step], most[step]);
-            let clamp = |value: f64| {
-                if value.is_nan() || least.is_nan() || most.is_nan() {
-                    f64::NAN
-                } else {
-                    value.min(most).max(least)
-                }
-            };
+            let clamp = |value: f64| greater(least, lesser(most, value));
             let number = cell.as_ref().and_then(Quantity::number);
             *cell = number
                 .filter(|_| least <= most || least.is_nan() || most.is_nan())
@@ -506,6 +496,22 @@ fn clamped(mut columns: Vec<Column>, least: &[f64], most: &[f64]) -> Vec<Column>
     }
     columns.retain(|column| !column.is_empty());
     columns
+}
+
+/// The lesser of two; nothing is less than minus infinity, not even what is no number.
+fn lesser(a: f64, b: f64) -> f64 {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.min(b)
+    }
+}
+
+/// The greater of two; nothing is greater than infinity, not even what is no number.
+fn greater(a: f64, b: f64) -> f64 {
+    -lesser(-a, -b)
 }
 
 /// Takes a number out of each histogram; plain numbers go away.

@@ -5,7 +5,7 @@ pub(crate) fn date_part(function: &str, at: f64) -> f64 {
     if !at.is_finite() || at.abs() > 1e14 {
         return f64::NAN;
     }
-    let at = at.floor() as i64;
+    let at = at.trunc() as i64;
     let days = at.div_euclid(86_400);
     let (year, month, day) = civil(days);
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;

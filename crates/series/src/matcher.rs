@@ -61,7 +61,7 @@ impl Matcher {
         let (name, value) = (name.into(), value.into());
         let regex = match op {
             Op::Equal | Op::NotEqual => None,
-            Op::Matches | Op::NotMatches => match regex::Regex::new(&format!("^(?s:{value})$")) {
+            Op::Matches | Op::NotMatches => match anchored(&value) {
                 Ok(regex) => Some(regex),
                 Err(source) => {
                     return Err(MatcherError { name, pattern: value, source });
@@ -106,6 +106,38 @@ impl Matcher {
     }
 }
 
+/// Returns the expression that fits a whole value, as Prometheus reads it.
+///
+/// A brace that begins no repetition stands for itself there.
+pub fn anchored(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    let anchor = |pattern: &str| regex::Regex::new(&format!("^(?s:{pattern})$"));
+    anchor(pattern).or_else(|error| {
+        let plain = with_plain_braces(pattern);
+        if plain == pattern { Err(error) } else { anchor(&plain).map_err(|_| error) }
+    })
+}
+
+fn with_plain_braces(pattern: &str) -> String {
+    let mut plain = String::with_capacity(pattern.len() + 8);
+    let (mut escaped, mut class) = (false, false);
+    for (place, c) in pattern.char_indices() {
+        let inside = pattern[place..].strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let repeats = inside.is_some_and(|(inside, _)| {
+            inside.starts_with(|c: char| c.is_ascii_digit())
+                && inside.chars().all(|c| c.is_ascii_digit() || c == ',')
+        });
+        // `\p{…}` and `\x{…}` name characters.
+        let names = plain.ends_with("\\p") || plain.ends_with("\\P") || plain.ends_with("\\x");
+        if c == '{' && !escaped && !class && !repeats && !names {
+            plain.push('\\');
+        }
+        class = !escaped && (c == '[' || class && c != ']');
+        escaped = c == '\\' && !escaped;
+        plain.push(c);
+    }
+    plain
+}
+
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}{:?}", self.name, self.op, self.value)
@@ -136,6 +168,16 @@ mod tests {
         let matcher = Matcher::new("env", Op::NotEqual, "prod").expect("a matcher");
         assert!(matcher.fits(&Labels::empty()));
         assert!(Matcher::equal("env", "").fits(&Labels::empty()));
+    }
+
+    #[test]
+    fn a_brace_that_repeats_nothing_stands_for_itself() {
+        let fits = |pattern: &str, value: &str| anchored(pattern).expect(pattern).is_match(value);
+        assert!(fits("{.*", "{a"));
+        assert!(fits("a{b}", "a{b}"));
+        assert!(fits("a{2}", "aa"));
+        assert!(fits("[{]{1,2}", "{{"));
+        assert!(anchored("a{2}(").is_err());
     }
 
     #[test]
