@@ -3,6 +3,7 @@
 pub(crate) mod artifact;
 pub(crate) mod cache;
 pub(crate) mod checkout;
+pub mod setup;
 
 use source::Span;
 use source::workflow::Entries;
@@ -22,6 +23,8 @@ pub enum BuiltIn {
     RestoreCache,
     /// `actions/cache/save`.
     SaveCache,
+    /// `actions/setup-node` and its like.
+    SetUp(setup::Tool),
 }
 
 /// What a built-in action is called and which inputs it understands.
@@ -104,6 +107,99 @@ const BUILT_INS: &[Definition] = &[
         action: BuiltIn::SaveCache,
         inputs: &["path", "key"],
         ignored: &["upload-chunk-size", "enableCrossOsArchive"],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions/setup-node",
+        action: BuiltIn::SetUp(setup::Tool::Node),
+        inputs: &["node-version", "node-version-file"],
+        ignored: &[
+            "architecture",
+            "check-latest",
+            "token",
+            "cache",
+            "cache-dependency-path",
+            "cache-write",
+            "always-auth",
+            "package-manager-cache",
+        ],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions/setup-python",
+        action: BuiltIn::SetUp(setup::Tool::Python),
+        inputs: &["python-version", "python-version-file"],
+        ignored: &[
+            "architecture",
+            "check-latest",
+            "token",
+            "cache",
+            "cache-dependency-path",
+            "cache-write",
+            "update-environment",
+            "allow-prereleases",
+            "freethreaded",
+            "pip-version",
+        ],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions/setup-go",
+        action: BuiltIn::SetUp(setup::Tool::Go),
+        inputs: &["go-version", "go-version-file"],
+        ignored: &[
+            "architecture",
+            "check-latest",
+            "token",
+            "cache",
+            "cache-dependency-path",
+            "cache-write",
+            "go-download-base-url",
+        ],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions/setup-java",
+        action: BuiltIn::SetUp(setup::Tool::Java),
+        inputs: &["java-version", "java-version-file", "distribution"],
+        ignored: &[
+            "architecture",
+            "check-latest",
+            "token",
+            "cache",
+            "cache-dependency-path",
+            "cache-write",
+            "java-package",
+            "overwrite-settings",
+        ],
+        fixed: &[],
+    },
+    Definition {
+        name: "dtolnay/rust-toolchain",
+        action: BuiltIn::SetUp(setup::Tool::Rust),
+        inputs: &["toolchain", "components", "targets", "target"],
+        ignored: &["profile"],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions-rs/toolchain",
+        action: BuiltIn::SetUp(setup::Tool::Rust),
+        inputs: &["toolchain", "components", "targets", "target"],
+        ignored: &["profile", "override", "default"],
+        fixed: &[],
+    },
+    Definition {
+        name: "actions-rust-lang/setup-rust-toolchain",
+        action: BuiltIn::SetUp(setup::Tool::Rust),
+        inputs: &["toolchain", "components", "targets", "target"],
+        ignored: &[
+            "cache",
+            "cache-workspaces",
+            "cache-on-failure",
+            "rustflags",
+            "override",
+            "matcher",
+        ],
         fixed: &[],
     },
 ];

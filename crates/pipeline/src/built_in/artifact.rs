@@ -29,6 +29,10 @@ pub(crate) struct Outcome {
     pub outputs: Vec<(String, String)>,
     pub notes: Vec<String>,
     pub warnings: Vec<String>,
+    /// Directories to look for programs in first, from now on.
+    pub paths: Vec<String>,
+    /// Variables for the steps that follow.
+    pub variables: Vec<(String, String)>,
     /// A cache to save when the job has ended well.
     pub save: Option<super::cache::Save>,
 }

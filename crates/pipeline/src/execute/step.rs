@@ -15,7 +15,7 @@ use super::milliseconds;
 use super::output::Output;
 use super::process::{Deadline, Program};
 use super::scope::Status;
-use crate::built_in::{self, BuiltIn, artifact, cache, checkout};
+use crate::built_in::{self, BuiltIn, artifact, cache, checkout, setup};
 use crate::expression::{Object, Value};
 use crate::log::Kind;
 use crate::plan::setting;
@@ -310,6 +310,9 @@ impl JobRun {
         };
         let workspace = self.dirs.workspace.clone();
         let results = self.results();
+        let git_ref = action.value.split_once('@').map_or("", |(_, name)| name).to_owned();
+        let path = self.engine.surroundings.env.iter().find(|(name, _)| name == "PATH");
+        let path = path.map(|(_, path)| path.clone()).unwrap_or_default();
         let checkout = Arc::clone(&self.engine.checkout);
         let done = tokio::task::spawn_blocking(move || match built_in {
             BuiltIn::Checkout => check_out(checkout.as_ref(), &workspace, &inputs),
@@ -318,6 +321,7 @@ impl JobRun {
             BuiltIn::Cache => cache::restore(&results?, &inputs, true),
             BuiltIn::RestoreCache => cache::restore(&results?, &inputs, false),
             BuiltIn::SaveCache => cache::save_now(&results?, &inputs),
+            BuiltIn::SetUp(tool) => setup::set_up(tool, &inputs, &git_ref, &path, &workspace),
         })
         .await
         .unwrap_or_else(|error| Err(error.to_string()));
@@ -331,6 +335,12 @@ impl JobRun {
                 }
                 ended.outputs = done.outputs;
                 self.saves.extend(done.save);
+                for (name, value) in done.variables {
+                    self.set_variable(name, value);
+                }
+                for dir in done.paths {
+                    self.prepend(dir);
+                }
                 if let Some(stored) = done.stored {
                     self.engine.recorder.record(Fact::ArtifactStored {
                         run: self.engine.surroundings.run,

@@ -291,3 +291,10 @@ pub fn a_cancelled_run_ends_its_background_steps() {
     let world = World::new().run_until(text, |line| line == "READY").ends(Cancelled);
     assert!(world.output().contains(&"CLEAN".to_owned()));
 }
+
+pub fn a_tool_is_set_up_in_a_version_that_is_there() {
+    let text = "  a:\n    runs-on: linux\n    steps:\n      - {id: n, uses: actions/setup-node@v4, with: {node-version: '>=1'}}\n      - run: test \"$(node --version)\" = '${{ steps.n.outputs.node-version }}' && echo same\n      - {uses: actions/setup-node@v4, with: {node-version: 999}}\n";
+    let world = World::new().run(text).ends(Failure);
+    assert!(world.output().contains(&"same".to_owned()), "{}", world.said());
+    assert!(world.said().contains("Node.js `999` is not installed here; installed: "));
+}
