@@ -239,6 +239,11 @@ fn tell(fact: &Fact) -> Told {
         )
         .about(Subject::Run(*run))
         .minor(),
+        Fact::ArtifactRemoved { run, name } => {
+            Told::new(Ok, format!("{name}, which run {run} kept, was removed"))
+                .about(Subject::Run(*run))
+        }
+        Fact::CacheRemoved { key, .. } => Told::new(Ok, format!("The cache {key} was removed")),
 
         Fact::FindingsReported { commit, findings, files, milliseconds, .. } => {
             let errors = findings.iter().filter(|finding| finding.is_error()).count() as u64;

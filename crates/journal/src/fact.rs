@@ -299,6 +299,20 @@ facts! {
         /// Size in bytes.
         bytes: u64,
     }
+    /// Somebody removed files that a run kept.
+    ArtifactRemoved 1 {
+        /// The run.
+        run: RunId,
+        /// The name.
+        name: String,
+    }
+    /// Somebody removed cached files.
+    CacheRemoved 1 {
+        /// Their key.
+        key: String,
+        /// The branch they were saved on, as Git names it in full.
+        scope: String,
+    }
 
     // ── guard ────────────────────────────────────────────────────────────────────────────────
     /// A commit was looked through.

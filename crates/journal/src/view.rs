@@ -895,6 +895,8 @@ impl View {
             | Fact::RunRequested { .. }
             | Fact::AnnotationMade { .. }
             | Fact::ArtifactStored { .. }
+            | Fact::ArtifactRemoved { .. }
+            | Fact::CacheRemoved { .. }
             | Fact::DeployRequested { .. }
             | Fact::RollbackRequested { .. }
             | Fact::RestartRequested { .. }

@@ -116,6 +116,18 @@ pub enum Command {
         #[command(subcommand)]
         command: ReleaseCommand,
     },
+    /// Files that runs kept
+    Artifact {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ArtifactCommand,
+    },
+    /// Files that jobs cached
+    Cache {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
     /// The Compose model as understood
     Config,
     /// Secrets for jobs and services; values are never shown
@@ -432,6 +444,57 @@ pub enum ReleaseCommand {
         from: String,
         /// The newer one.
         to: String,
+    },
+}
+
+/// What to do with artifacts.
+#[derive(Debug, Subcommand)]
+pub enum ArtifactCommand {
+    /// List them, those of the newest run first
+    List {
+        /// Only those of this run
+        #[arg(long, value_name = "N")]
+        run: Option<u64>,
+    },
+    /// Put the files of one into a directory
+    Download {
+        /// Its name.
+        name: String,
+        /// The run; the newest that has it if left out
+        #[arg(long, value_name = "N")]
+        run: Option<u64>,
+        /// The directory; one of its name if left out
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Remove one
+    Rm {
+        /// Its name.
+        name: String,
+        /// The run; the newest that has it if left out
+        #[arg(long, value_name = "N")]
+        run: Option<u64>,
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// What to do with caches.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List them, newest first
+    List,
+    /// Remove every one with a key
+    Rm {
+        /// The key.
+        key: String,
+        /// Only the one of this branch
+        #[arg(long, value_name = "BRANCH")]
+        branch: Option<String>,
+        /// Only show what would be removed
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

@@ -91,6 +91,8 @@ fn run(cli: Cli) -> Outcome {
             Some(Command::Incidents) => command::timeline::incidents(&global),
             Some(Command::Timeline(args)) => command::timeline::run(&args, &global).await,
             Some(Command::Release { command }) => command::release::run(&command, &global),
+            Some(Command::Artifact { command }) => command::artifact::run(&command, &global).await,
+            Some(Command::Cache { command }) => command::cache::run(&command, &global).await,
             Some(Command::Config) => command::config::run(&global),
             Some(Command::Secret { command }) => command::secret::run(&command, &global).await,
             Some(Command::Audit(args)) => command::timeline::audit(&args, &global),

@@ -1,5 +1,7 @@
 //! One file per command.
 
+pub mod artifact;
+pub mod cache;
 pub mod check;
 pub mod config;
 pub mod eval;
