@@ -4,9 +4,8 @@
 //! and whatever is scraped. Writers [`append`](Store::append) rows, readers
 //! [`select`](Store::select) series by matchers; the crate `promql` answers questions on top.
 //!
-//! Today everything is in memory and bounded by [`Limits`]. Callers see only rows, matchers and
-//! series, and both directions may fail, so that a store with a log and blocks on disk takes the
-//! place of this one without a change for them.
+//! A store is in memory and bounded by [`Limits`], or [on disk](disk) with a log, blocks and
+//! retention. Callers see only rows, matchers and series, and need not know which it is.
 //!
 //! | module | is |
 //! |---|---|
@@ -16,6 +15,7 @@
 //! | [`exposition`] | what services tell: OpenMetrics and the text format of Prometheus |
 //! | [`histogram`] | a distribution as one sample |
 //! | [`memory`] | samples held as they are, without limits |
+//! | [`disk`] | samples that outlive the process |
 //! | [`signal`] | rate, errors and latency of instances on their way in |
 //!
 //! # Glossary
@@ -26,8 +26,14 @@
 //! - **series**: all samples with the same labels, in order of time.
 //! - **row**: one sample on its way in, with the labels of its series.
 //! - **counter, gauge, bucket**: ordinary series; what they mean is for the question to know.
+//! - **head**: the newest hours, in memory and in the log.
+//! - **block**: a range of time that does not change any more, in files.
+//! - **chunk**: samples of one series packed together.
+//! - **checkpoint**: the head written down, so that the log before it is not needed.
+//! - **coarse numbers**: what is kept of five minutes of samples for long times.
 //! - **stale marker**: the value that says that a series ended here ([`STALE`]).
 
+pub mod disk;
 pub mod exposition;
 pub mod histogram;
 pub mod labels;

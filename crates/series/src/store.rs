@@ -1,12 +1,14 @@
 //! Where the samples are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{Disk, OpenError, Settings};
 use crate::matcher::Op;
 use crate::{Histogram, Labels, Matcher};
 
@@ -150,6 +152,20 @@ pub struct Appended {
     pub too_old: usize,
     /// Too far ahead of the newest sample; dropped.
     pub too_new: usize,
+    /// Of a series that would be one too many; dropped.
+    pub too_many: usize,
+}
+
+impl Appended {
+    /// Counts what became of further rows.
+    pub fn add(&mut self, other: Self) {
+        self.kept += other.kept;
+        self.out_of_order += other.out_of_order;
+        self.replaced += other.replaced;
+        self.too_old += other.too_old;
+        self.too_new += other.too_new;
+        self.too_many += other.too_many;
+    }
 }
 
 /// How full a store is and what it went through.
@@ -174,14 +190,19 @@ pub struct Stats {
 }
 
 /// The most samples that one selection gives.
-const SELECTION: usize = 50_000_000;
+pub(crate) const SELECTION: usize = 50_000_000;
 
 /// Labelled samples that many threads append to and select from.
 ///
 /// Appending takes a shared lock on the index and a lock on the one series; only a series that is
 /// new takes the index for itself.
+///
+/// A store made by [`Store::new`] is in memory and gone with the process; one made by
+/// [`Store::open`] is on disk. Both answer the same questions.
 pub struct Store {
     limits: Limits,
+    /// Where everything is, unless it is in memory; the rest of the fields is empty then.
+    disk: Option<Disk>,
     index: RwLock<Index>,
     samples: AtomicUsize,
     newest: AtomicI64,
@@ -256,6 +277,7 @@ impl Store {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            disk: None,
             index: RwLock::default(),
             samples: AtomicUsize::new(0),
             newest: AtomicI64::new(Millis::MIN),
@@ -268,10 +290,24 @@ impl Store {
         }
     }
 
+    /// Opens the store in a directory, or makes one there.
+    pub fn open(directory: &Path, settings: Settings) -> Result<Self, OpenError> {
+        let disk = Disk::open(directory, settings)?;
+        Ok(Self { disk: Some(disk), ..Self::new(Limits::default()) })
+    }
+
+    /// Returns what only a store on disk can do; nothing when this one is in memory.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
     /// Appends rows and says what became of them.
     ///
     /// Rows may come in any order. A row at a time that is there already replaces the value.
     pub fn append(&self, batch: impl IntoIterator<Item = Row>) -> Result<Appended, AppendError> {
+        if let Some(disk) = &self.disk {
+            return disk.append(batch);
+        }
         let mut appended = Appended::default();
         for row in batch {
             let newest = self.newest.load(Ordering::Relaxed);
@@ -361,6 +397,9 @@ impl Store {
     ///
     /// Appending does this by itself; calling it gives memory back when nothing is appended.
     pub fn trim(&self) {
+        if let Some(disk) = &self.disk {
+            return disk.tend();
+        }
         let _one_at_a_time = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
         self.drop_all_before(self.oldest_allowed());
         let over = self.samples.load(Ordering::Relaxed).saturating_sub(self.limits.samples);
@@ -417,6 +456,9 @@ impl Store {
         from: Millis,
         to: Millis,
     ) -> Result<Vec<Series>, SelectError> {
+        if let Some(disk) = &self.disk {
+            return disk.select(matchers, from, to);
+        }
         let oldest = self.oldest_allowed();
         let from = from.max(oldest);
         let mut selected = Vec::new();
@@ -478,6 +520,9 @@ impl Store {
         from: Millis,
         to: Millis,
     ) -> Result<Vec<Labels>, SelectError> {
+        if let Some(disk) = &self.disk {
+            return disk.labels(matchers, from, to);
+        }
         let from = from.max(self.oldest_allowed());
         let has_sample = |column: &Arc<Column>| {
             let samples = column.lock();
@@ -501,6 +546,9 @@ impl Store {
 
     /// Returns how full the store is and what it went through.
     pub fn stats(&self) -> Stats {
+        if let Some(disk) = &self.disk {
+            return disk.stats();
+        }
         let columns = self.columns();
         let oldest = columns.iter().filter_map(|c| c.lock().front().map(|s| s.at)).min();
         let newest = columns.iter().filter_map(|c| c.lock().back().map(|s| s.at)).max();
@@ -589,6 +637,6 @@ impl Index {
     }
 }
 
-fn millis(duration: Duration) -> Millis {
+pub(crate) fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
