@@ -103,6 +103,8 @@ pub enum Command {
     Status,
     /// What a service or a run printed
     Logs(LogsArgs),
+    /// Numbers over time: a question in PromQL, drawn in the terminal
+    Metrics(MetricsArgs),
     /// Cause, evidence, what changed, who was affected, what was done, what to do next
     #[command(alias = "explain")]
     Why(WhyArgs),
@@ -157,6 +159,50 @@ pub enum Command {
     Shim { spec: PathBuf },
     #[command(name = "__shop", hide = true)]
     Shop { conf: PathBuf },
+}
+
+/// Options of `metrics`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct MetricsArgs {
+    /// The question, in PromQL
+    pub query: Option<String>,
+    /// How far back
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    pub range: String,
+    /// How far apart; a 240th of the range if left out
+    #[arg(long, value_name = "TIME")]
+    pub step: Option<String>,
+    /// Only the values of now
+    #[arg(long, conflicts_with_all = ["range", "step"])]
+    pub now: bool,
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<MetricsCommand>,
+}
+
+/// What else can be done with numbers.
+#[derive(Debug, Subcommand)]
+pub enum MetricsCommand {
+    /// Keep series in the directory of --state and answer as a Prometheus does
+    Serve(MetricsServeArgs),
+}
+
+/// Options of `metrics serve`.
+#[derive(Debug, Args)]
+pub struct MetricsServeArgs {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
+    pub listen: String,
+    /// How long samples are kept
+    #[arg(long, default_value = "15d", value_name = "TIME")]
+    pub retention: String,
+    /// How many bytes of samples are kept
+    #[arg(long, value_name = "BYTES")]
+    pub retention_bytes: Option<u64>,
+    /// Answer a write only when it is on the disk
+    #[arg(long)]
+    pub sync: bool,
 }
 
 /// Options of `demo`.

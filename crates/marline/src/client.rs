@@ -82,6 +82,11 @@ pub async fn page(state: &Path) -> Result<String, Failure> {
     }
 }
 
+/// Asks for what a path gives.
+pub async fn get(state: &Path, path: &str) -> Result<(StatusCode, Bytes), Failure> {
+    exchange(state, Method::GET, path, Vec::new()).await
+}
+
 async fn exchange(
     state: &Path,
     method: Method,

@@ -69,8 +69,13 @@ pub async fn serve(conductor: &Arc<Conductor>, wanted: SocketAddr) -> anyhow::Re
         repository: crate::conductor::spec::name_of(conductor.repository.root()),
         clock: Arc::new(Timestamp::now),
     };
-    let tcp =
-        web::router(state.clone(), Entrance::loopback(links.sessions.clone(), address.port()));
+    let series = web::prometheus::Prometheus::new(
+        Arc::clone(&conductor.store),
+        Arc::new(web::prometheus::OnlySeries),
+        Arc::new(Timestamp::now),
+    );
+    let entrance = Entrance::loopback(links.sessions.clone(), address.port());
+    let tcp = web::router_with(state.clone(), entrance, series.clone().reading());
     tokio::spawn(async move { axum::serve(listener, tcp).await });
 
     let socket =
@@ -87,9 +92,11 @@ pub async fn serve(conductor: &Arc<Conductor>, wanted: SocketAddr) -> anyhow::Re
             Json(serde_json::json!({ "url": links.make() }))
         }
     });
-    let local = Router::new()
-        .route("/api/login-link", login)
-        .merge(web::router(state, Entrance::socket(account)));
+    let local = Router::new().route("/api/login-link", login).merge(web::router_with(
+        state,
+        Entrance::socket(account),
+        series.reading(),
+    ));
     tokio::spawn(async move { axum::serve(socket, local).await });
     Ok(Pages { links })
 }

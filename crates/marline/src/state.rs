@@ -87,6 +87,11 @@ impl State {
         self.root.join("releases")
     }
 
+    /// Returns the directory of the series.
+    pub fn series(&self) -> PathBuf {
+        self.root.join("series")
+    }
+
     /// Returns where instances are.
     pub fn instances(&self) -> PathBuf {
         self.root.join("instances")

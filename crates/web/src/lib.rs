@@ -14,6 +14,7 @@
 //! - `page`: one file per page. `component`: what pages are built from.
 //! - [`numbers`]: requests, errors and latency out of the series.
 //! - [`ansi`]: what a terminal shows, as HTML.
+//! - [`prometheus`]: the HTTP API of Prometheus over the series, and remote write.
 //! - [`wish`]: forms and requests become facts, checked against the view first.
 //!
 //! # Glossary
@@ -32,11 +33,12 @@ mod live;
 mod log;
 pub mod numbers;
 mod page;
+pub mod prometheus;
 pub mod router;
 pub mod state;
 pub mod wish;
 
 pub use entrance::{Entrance, Sessions};
 pub use numbers::{Numbers, Of, Point, Traffic, Window};
-pub use router::router;
+pub use router::{router, router_with};
 pub use state::{Logs, Refusal, WebState, Wishes};

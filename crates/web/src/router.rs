@@ -57,6 +57,11 @@ const VIEW_WAIT: Duration = Duration::from_secs(2);
 ///
 /// The binary serves one on the unix socket and one on TCP, both over the same state.
 pub fn router(state: WebState, entrance: Entrance) -> Router {
+    router_with(state, entrance, Router::new())
+}
+
+/// Returns the same with further routes, open to the same people.
+pub fn router_with(state: WebState, entrance: Entrance, more: Router<WebState>) -> Router {
     let guard = middleware::from_fn_with_state((state.clone(), entrance.clone()), guard);
     Router::new()
         .route("/", get(overview))
@@ -83,6 +88,7 @@ pub fn router(state: WebState, entrance: Entrance) -> Router {
         .route("/api/events", get(api::events))
         .route("/api/why", get(api::why))
         .route("/api/requests", post(api::request))
+        .merge(more)
         .fallback(not_found)
         .layer(guard)
         // What stands below is open to those who are not signed in.

@@ -7,6 +7,7 @@ pub mod config;
 pub mod eval;
 pub mod glance;
 pub mod logs;
+pub mod metrics;
 mod preview;
 pub mod release;
 pub mod run;

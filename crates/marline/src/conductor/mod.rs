@@ -84,6 +84,28 @@ pub struct Conductor {
     gone: watch::Sender<bool>,
 }
 
+/// How much of the numbers is kept: enough to compare a release with a fortnight.
+fn series_settings() -> series::disk::Settings {
+    series::disk::Settings {
+        bytes: Some(1 << 30),
+        series: 50_000,
+        cache: 4 << 20,
+        ..series::disk::Settings::default()
+    }
+}
+
+/// Opens the numbers of this repository. A disk that does not take them must not keep services
+/// from being watched: they are in memory then, and the log says so.
+fn open_series(state: &State) -> series::Store {
+    series::Store::open(&state.series(), series_settings()).unwrap_or_else(|error| {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "numbers are kept in memory only, and are gone when this process ends"
+        );
+        series::Store::new(series::Limits::default())
+    })
+}
+
 /// Whether an action was asked for again while it was under way, and by which event.
 #[derive(Debug, Default)]
 enum Again {
@@ -119,7 +141,7 @@ impl Conductor {
         let kind = deploy::ENGINES.first().expect("there is always the process engine");
         let engine: Arc<dyn Engine> = Arc::from((kind.open)(&settings)?);
         let releases = Arc::new(ReleaseStore::open(state.releases())?);
-        let store = Arc::new(series::Store::new(series::Limits::default()));
+        let store = Arc::new(open_series(&state));
         let view = journal.view()?;
         let table = Table::of(&view);
         Ok(Self {

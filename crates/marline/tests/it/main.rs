@@ -10,5 +10,6 @@ mod demo;
 mod docs;
 mod events;
 mod guarded;
+mod metrics;
 mod running;
 mod world;
