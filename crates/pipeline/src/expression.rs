@@ -224,56 +224,6 @@ mod tests {
     }
 
     #[test]
-    fn the_public_expression_cases_pass() {
-        let Some(dir) = crate::conformance("expressions", "the_public_expression_cases_pass")
-        else {
-            return;
-        };
-        let mut files: Vec<_> = std::fs::read_dir(dir)
-            .expect("the folder is readable")
-            .map(|entry| entry.expect("the entry is readable").path())
-            .collect();
-        files.sort();
-        let (mut passed, mut failed) = (0, Vec::new());
-        for file in files {
-            let text = std::fs::read_to_string(&file).expect("the file is readable");
-            let cases: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_str(&text).expect("the file is JSON");
-            for case in cases.values().filter_map(|group| group.as_array()).flatten() {
-                match check(case) {
-                    Ok(()) => passed += 1,
-                    Err(why) => failed.push(format!("{}: {why}", file.display())),
-                }
-            }
-        }
-        println!("expressions: {passed} of {} pass", passed + failed.len());
-        assert!(failed.is_empty(), "{}", failed.join("\n"));
-        assert!(passed >= 774);
-    }
-
-    fn check(case: &serde_json::Value) -> Result<(), String> {
-        let text = case["expr"].as_str().expect("a case has an expression");
-        let contexts = match Value::from(case["contexts"].clone()) {
-            Value::Object(object) => (*object).clone(),
-            _ => Object::default(),
-        };
-        let got = run(text, &contexts);
-        if let Some(expected) = case["err"]["value"].as_str() {
-            return match got {
-                Err(error) if error.contains(expected) => Ok(()),
-                other => Err(format!("{text}: {other:?}, not the error {expected}")),
-            };
-        }
-        let got = got.map_err(|error| format!("{text}: {error}"))?;
-        let kind = case["result"]["kind"].as_str().unwrap_or("Null");
-        let expected = Value::from(case["result"]["value"].clone());
-        if got.kind() == kind && (got.to_json() == expected.to_json()) {
-            return Ok(());
-        }
-        Err(format!("{text}: {} {}, not {kind} {}", got.kind(), got.to_json(), expected.to_json()))
-    }
-
-    #[test]
     fn operators_give_their_operand() {
         assert_eq!(shown("'a' && 'b'"), "\"b\"");
         assert_eq!(shown("'' || 'd'"), "\"d\"");

@@ -47,18 +47,3 @@ pub mod results;
 pub mod shell;
 pub mod template;
 pub mod trigger;
-
-/// Returns a folder of the public test data, or says that the test skips.
-#[cfg(test)]
-fn conformance(folder: &str, test: &str) -> Option<std::path::PathBuf> {
-    let root = std::env::var_os("MARLINE_CONFORMANCE").map_or_else(
-        || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance"),
-        std::path::PathBuf::from,
-    );
-    let dir = root.join(folder);
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    println!("{test}: skipped, {} is missing", dir.display());
-    None
-}

@@ -8,6 +8,7 @@ mod clock;
 mod crash;
 mod demo;
 mod docs;
+mod eval;
 mod events;
 mod guarded;
 mod metrics;
