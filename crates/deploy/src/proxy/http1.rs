@@ -65,3 +65,64 @@ fn read_chunks(bytes: &[u8], part: usize, body: &mut Vec<u8>) -> Option<usize> {
         at += used;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What messages are made of, and what confuses those who read them.
+    const PARTS: [&str; 34] = [
+        "GET / HTTP/1.1\r\n",
+        "POST /a?b HTTP/1.1\r\n",
+        "GET / HTTP/1.0\r\n",
+        "GET http://a/ HTTP/1.1\r\n",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 103\r\n",
+        "HTTP/1.0 200 OK\r\n",
+        "Host: a\r\n",
+        "Host: b:80\r\n",
+        "Content-Length: 3\r\n",
+        "content-length: 03\r\n",
+        "Content-Length: 3, 3\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "TRANSFER-ENCODING:chunked \r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Connection: x-own, te, x-request-id, x-forwarded-for\r\n",
+        "Connection: close\r\n",
+        "Connection: host, content-length, transfer-encoding\r\n",
+        "TE: trailers\r\n",
+        "X-Own: 1\r\n",
+        "X-Request-Id: abc\r\n",
+        "X-Request-Id: a b\r\n",
+        "X-Forwarded-For: 6.6.6.6\r\n",
+        "X-Empty:\r\n",
+        " folded\r\n",
+        "X : 1\r\n",
+        "\r\n",
+        "\n",
+        "\r",
+        "\0",
+        "3\r\nabc\r\n",
+        "0\r\n",
+        "3;a=b\r\n",
+        ": ",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn what_is_sent_on_is_read_the_same_way_again(
+            parts in prop::collection::vec(prop::sample::select(PARTS.to_vec()), 0..12),
+            whole in any::<bool>(),
+        ) {
+            let mut text = parts.concat();
+            if whole {
+                text = format!("GET / HTTP/1.1\r\nHost: a\r\n{text}\r\n\r\n");
+            }
+            read_anything(text.as_bytes());
+        }
+    }
+}
