@@ -482,10 +482,11 @@ async fn own_metrics(State(own): State<Prometheus>) -> Response {
             ("marline_chunks_damaged_total", "counter", layout.damaged_chunks as f64),
         ]);
     }
-    let text: String = numbers
+    let lines: Vec<String> = numbers
         .iter()
         .map(|(name, kind, value)| format!("# TYPE {name} {kind}\n{name} {value}\n"))
         .collect();
+    let text = lines.concat();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
