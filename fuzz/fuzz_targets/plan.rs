@@ -26,7 +26,9 @@ fuzz_target!(|text: &str| {
             changed_files: Some(vec![b"src/main.rs".to_vec(), b"docs/\xff.md".to_vec()]),
             ..Event::default()
         };
+        let calls = pipeline::calls::Calls::new();
         let planned = plan(&Wish {
+            calls: &calls,
             workflow: &workflow,
             event: &event,
             inputs: &BTreeMap::new(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use journal::{Actor, Conclusion, EventId, Fact, JobKey, Journal, NotTriggered, RunId};
 use pipeline::action::{Actions, Library, prepare};
+use pipeline::calls::Reference;
 use pipeline::event::Event;
 use pipeline::execute::{Groups, Recorder, RepositoryCheckout, Surroundings, execute};
 use pipeline::log::Line;
@@ -115,15 +116,59 @@ impl Subject {
         let mut started = Started::default();
         let actions = Actions::new(Library::new(&given.actions));
         for file in &files {
-            plan_one(file, &event, &inputs, given, &mut started);
+            self.plan_one(file, &event, &inputs, given, &actions, &mut started);
         }
         for plan in &mut started.plans {
-            let found = self.prepare(&plan.workflow, &actions);
+            let mut found = self.prepare(&plan.workflow, &actions);
+            found.extend(self.prepare_called(&plan.calls, &actions));
             plan.actions = Some(actions.clone());
             started.findings.extend(found);
         }
         started.event = event;
         Ok(started)
+    }
+
+    /// Reads a workflow, with those it calls, and plans it if the event starts it.
+    fn plan_one(
+        &self,
+        file: &Written,
+        event: &Event,
+        inputs: &BTreeMap<String, String>,
+        given: &Given,
+        actions: &Actions,
+        started: &mut Started,
+    ) {
+        let (workflow, findings) = source::workflow::read(&file.path, &file.text);
+        let is_broken = findings.iter().any(Finding::is_error);
+        started.findings.extend(findings);
+        let Some(workflow) = workflow.filter(|_| !is_broken) else { return };
+        let workflow: Arc<Workflow> = Arc::new(workflow);
+        if let Ok(judgement) = pipeline::trigger::judge(&workflow, event) {
+            started.judged.insert(file.path.clone(), judgement);
+        }
+        let (calls, findings) = pipeline::calls::gather(&workflow, &CalledFiles(self, actions));
+        let is_broken = findings.iter().any(Finding::is_error);
+        started.findings.extend(findings);
+        if is_broken {
+            return;
+        }
+        let wish = Wish {
+            calls: &calls,
+            workflow: &workflow,
+            event,
+            inputs,
+            vars: &given.vars,
+            secrets: &given.secrets,
+            matrix: &given.matrix,
+        };
+        match plan(&wish) {
+            Planned::Run(plan) => {
+                started.findings.extend(plan.findings.iter().cloned());
+                started.plans.push(*plan);
+            }
+            Planned::NotTriggered(why) => started.not_triggered.push(why),
+            Planned::Refused(findings) => started.findings.extend(findings),
+        }
     }
 
     /// Reads a workflow, or those of a folder, wherever they lie.
@@ -150,6 +195,16 @@ impl Subject {
         Ok(files)
     }
 
+    /// Does the same for the workflows that are called.
+    fn prepare_called(&self, calls: &pipeline::calls::Calls, actions: &Actions) -> Vec<Finding> {
+        let mut found = Vec::new();
+        for called in calls.values() {
+            found.extend(self.prepare(&called.workflow, actions));
+            found.extend(self.prepare_called(&called.calls, actions));
+        }
+        found
+    }
+
     /// Fetches the actions a workflow uses, and says what of them is not to be had.
     fn prepare(&self, workflow: &Workflow, actions: &Actions) -> Vec<Finding> {
         let tree = self.tree();
@@ -159,36 +214,40 @@ impl Subject {
     }
 }
 
-fn plan_one(
-    file: &Written,
-    event: &Event,
-    inputs: &BTreeMap<String, String>,
-    given: &Given,
-    started: &mut Started,
-) {
-    let (workflow, findings) = source::workflow::read(&file.path, &file.text);
-    let is_broken = findings.iter().any(Finding::is_error);
-    started.findings.extend(findings);
-    let Some(workflow) = workflow.filter(|_| !is_broken) else { return };
-    let workflow: Arc<Workflow> = Arc::new(workflow);
-    if let Ok(judgement) = pipeline::trigger::judge(&workflow, event) {
-        started.judged.insert(file.path.clone(), judgement);
-    }
-    let wish = Wish {
-        workflow: &workflow,
-        event,
-        inputs,
-        vars: &given.vars,
-        secrets: &given.secrets,
-        matrix: &given.matrix,
-    };
-    match plan(&wish) {
-        Planned::Run(plan) => {
-            started.findings.extend(plan.findings.iter().cloned());
-            started.plans.push(*plan);
+/// The workflows that those of a subject call: its own, as they are in its files, and those of
+/// other repositories, which are fetched as actions are.
+struct CalledFiles<'a>(&'a Subject, &'a Actions);
+
+impl pipeline::calls::Files for CalledFiles<'_> {
+    fn text(&self, reference: &Reference) -> Result<String, String> {
+        if let (Some(repository), Some(git_ref)) = (&reference.repository, &reference.git_ref) {
+            return self.fetch(reference, repository, git_ref);
         }
-        Planned::NotTriggered(why) => started.not_triggered.push(why),
-        Planned::Refused(findings) => started.findings.extend(findings),
+        match self.0.tree().text(&reference.path) {
+            Ok(Some(text)) => Ok(text),
+            Ok(None) => Err(format!("there is no file `{reference}`")),
+            Err(error) => Err(format!("could not read `{reference}`: {error}")),
+        }
+    }
+}
+
+impl CalledFiles<'_> {
+    fn fetch(&self, of: &Reference, repository: &str, git_ref: &str) -> Result<String, String> {
+        let remote = pipeline::action::Remote {
+            repository: repository.to_owned(),
+            path: String::new(),
+            git_ref: git_ref.to_owned(),
+        };
+        let fetched = self.1.fetch(&remote).map_err(|error| error.to_string())?;
+        let missing = || format!("there is no file `{of}`");
+        // What is fetched may hold links; none of them leads out of its repository.
+        let root = fetched.dir.canonicalize().map_err(|_| missing())?;
+        let path = root.join(&of.path).canonicalize().map_err(|_| missing())?;
+        if !path.starts_with(&root) {
+            return Err(missing());
+        }
+        let bytes = std::fs::read(&path).map_err(|_| missing())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod action;
 mod background;
+mod call;
 mod job;
 mod output;
 mod process;
@@ -180,7 +181,7 @@ pub async fn execute(
     let started = Instant::now();
     let engine = Arc::new(Engine::new(plan, surroundings, checkout, recorder, cancel));
     engine.recorder.record(engine.run_started());
-    let conclusion = engine.run().await;
+    let (conclusion, _) = engine.run().await;
     if !engine.surroundings.keep {
         let dir = engine.surroundings.dir.join("jobs");
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
@@ -246,12 +247,7 @@ impl Engine {
         github.insert("workflow", plan.name.as_str());
         github.insert("run_id", surroundings.run.0.to_string());
         github.insert("run_number", surroundings.run.0.to_string());
-        let keys = plan
-            .jobs
-            .iter()
-            .flat_map(|job| job.instances.iter().flatten())
-            .map(|instance| instance.key.0.clone())
-            .collect();
+        let keys = plan.keys();
         Self {
             masker: Masker::new(surroundings.secrets.values()),
             permits: Arc::new(Semaphore::new(surroundings.parallel.max(1))),
@@ -285,25 +281,7 @@ impl Engine {
 
     fn run_started(&self) -> Fact {
         let path = &self.plan.workflow.path;
-        let wanted = self.wanted();
-        let mut jobs = Vec::new();
-        for (at, job) in self.plan.jobs.iter().enumerate().filter(|(at, _)| wanted[*at]) {
-            let written = &self.plan.workflow.jobs[at];
-            let steps: Vec<String> =
-                written.steps().map(|steps| self.step_names(&steps.list)).unwrap_or_default();
-            let later = [JobKey(job.id.clone())];
-            let keys: Vec<&JobKey> = match &job.instances {
-                Some(instances) => instances.iter().map(|instance| &instance.key).collect(),
-                None => later.iter().collect(),
-            };
-            jobs.extend(keys.into_iter().map(|key| journal::fact::PlannedJob {
-                job: key.clone(),
-                id: job.id.clone(),
-                needs: job.needs.iter().map(|need| self.plan.jobs[*need].id.clone()).collect(),
-                steps: steps.clone(),
-                place: Some(Place::at(path, written.id.span)),
-            }));
-        }
+        let jobs = self.planned(&self.plan, &self.wanted(), "", &[]);
         Fact::RunStarted {
             run: self.surroundings.run,
             workflow: path.clone(),
@@ -317,7 +295,58 @@ impl Engine {
         }
     }
 
-    async fn run(self: &Arc<Self>) -> Conclusion {
+    /// Every job of a plan as it is known before anything runs, those of called workflows included.
+    fn planned(
+        &self,
+        plan: &Plan,
+        wanted: &[bool],
+        outer: &str,
+        outer_needs: &[String],
+    ) -> Vec<journal::fact::PlannedJob> {
+        let ids = |at: usize| -> Vec<String> {
+            let job = &plan.jobs[at];
+            let called = job.instances.iter().flatten().find_map(|one| one.called.as_ref());
+            let own = format!("{outer}{}", job.id);
+            match called {
+                Some(inner) => inner.jobs.iter().map(|one| format!("{own} / {}", one.id)).collect(),
+                None => vec![own],
+            }
+        };
+        let mut jobs = Vec::new();
+        for (at, job) in plan.jobs.iter().enumerate().filter(|(at, _)| wanted[*at]) {
+            let written = &plan.workflow.jobs[at];
+            let mut needs: Vec<String> = job.needs.iter().flat_map(|need| ids(*need)).collect();
+            if needs.is_empty() {
+                needs.extend_from_slice(outer_needs);
+            }
+            let steps: Vec<String> =
+                written.steps().map(|steps| self.step_names(&steps.list)).unwrap_or_default();
+            let one = |key: JobKey| journal::fact::PlannedJob {
+                job: key,
+                id: format!("{outer}{}", job.id),
+                needs: needs.clone(),
+                steps: steps.clone(),
+                place: Some(Place::at(&plan.workflow.path, written.id.span)),
+            };
+            let Some(instances) = &job.instances else {
+                jobs.extend(job.keys(&plan.prefix).into_iter().map(one));
+                continue;
+            };
+            for instance in instances {
+                match &instance.called {
+                    Some(inner) => {
+                        let all = vec![true; inner.jobs.len()];
+                        let outer = format!("{outer}{} / ", job.id);
+                        jobs.extend(self.planned(inner, &all, &outer, &needs));
+                    }
+                    None => jobs.push(one(instance.key.clone())),
+                }
+            }
+        }
+        jobs
+    }
+
+    async fn run(self: &Arc<Self>) -> (Conclusion, Vec<Option<JobResult>>) {
         let _group = match &self.plan.workflow.concurrency {
             None => None,
             Some(concurrency) => {
@@ -348,14 +377,14 @@ impl Engine {
                     // A job that panics is our bug; the run must not look green for it.
                     tracing::error!("a job ended in a panic: {error}");
                     running.shutdown().await;
-                    return Conclusion::Failure;
+                    return (Conclusion::Failure, results);
                 }
             }
         }
         let conclusions: Vec<Conclusion> =
             results.iter().flatten().map(|result| result.conclusion).collect();
         let has = |conclusion| conclusions.contains(&conclusion);
-        if has(Conclusion::Failure) {
+        let conclusion = if has(Conclusion::Failure) {
             Conclusion::Failure
         } else if self.is_cancelled() || has(Conclusion::Cancelled) {
             Conclusion::Cancelled
@@ -363,7 +392,8 @@ impl Engine {
             Conclusion::AllowedFailure
         } else {
             Conclusion::Success
-        }
+        };
+        (conclusion, results)
     }
 
     /// Every job that a job needs, directly or not.
@@ -442,7 +472,13 @@ impl Engine {
             Some(instances) => Ok(instances.clone()),
             None => {
                 let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-                plan::expand(written, &scope.contexts, &self.plan.matrix, &mut keys)
+                plan::expand(
+                    written,
+                    &scope.contexts,
+                    &self.plan.matrix,
+                    &self.plan.prefix,
+                    &mut keys,
+                )
             }
         };
         let instances = instances.and_then(|instances| {
@@ -490,15 +526,8 @@ impl Engine {
         Place::at(&self.plan.workflow.path, span)
     }
 
-    fn keys_of(&self, at: usize) -> Vec<JobKey> {
-        match &self.plan.jobs[at].instances {
-            Some(instances) => instances.iter().map(|instance| instance.key.clone()).collect(),
-            None => vec![JobKey(self.plan.jobs[at].id.clone())],
-        }
-    }
-
     fn skip(&self, at: usize, reason: &str, condition: Option<Explained>) -> JobResult {
-        for job in self.keys_of(at) {
+        for job in self.plan.jobs[at].keys(&self.plan.prefix) {
             self.recorder.record(Fact::JobSkipped {
                 run: self.surroundings.run,
                 job,
@@ -511,7 +540,12 @@ impl Engine {
 
     /// Fails a job that cannot start.
     fn refuse(&self, at: usize, error: &template::TemplateError) -> JobResult {
-        for job in self.keys_of(at) {
+        self.fail(&self.plan.jobs[at].keys(&self.plan.prefix), error);
+        JobResult::of(Conclusion::Failure, Object::default())
+    }
+
+    fn fail(&self, jobs: &[JobKey], error: &template::TemplateError) {
+        for job in jobs {
             let message = self.masker.mask(&error.message);
             self.recorder.record(Fact::AnnotationMade {
                 run: self.surroundings.run,
@@ -524,14 +558,13 @@ impl Engine {
             });
             self.recorder.record(Fact::JobFinished {
                 run: self.surroundings.run,
-                job,
+                job: job.clone(),
                 conclusion: Conclusion::Failure,
                 milliseconds: 0,
                 outputs: BTreeMap::new(),
                 summary: String::new(),
             });
         }
-        JobResult::of(Conclusion::Failure, Object::default())
     }
 
     async fn run_instances(
@@ -554,10 +587,14 @@ impl Engine {
             {
                 let engine = Arc::clone(self);
                 let (failed, contexts) = (failed.clone(), contexts.clone());
+                let is_call = self.plan.call(at).is_some();
                 running.spawn(async move {
                     let fail_fast = instance.fail_fast;
-                    let done =
-                        job::run(engine, at, instance, contexts, failed, began_cancelled).await;
+                    let done = if is_call {
+                        call::run(engine, at, instance, contexts, failed, began_cancelled).await
+                    } else {
+                        job::run(engine, at, instance, contexts, failed, began_cancelled).await
+                    };
                     (fail_fast, done)
                 });
             }

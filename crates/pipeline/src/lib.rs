@@ -9,6 +9,7 @@
 //! - [`event`]: what happened; [`trigger`]: whether it starts a workflow, and why; [`filter`] has
 //!   the patterns.
 //! - [`plan`](mod@plan): jobs, their order and their combinations; [`matrix`] makes those.
+//! - [`calls`]: workflows that jobs call.
 //! - [`outlook`](mod@outlook): what of a plan would run, and why the rest would not.
 //! - [`execute`](mod@execute): jobs side by side, steps one after the other.
 //! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
@@ -30,6 +31,7 @@
 
 pub mod action;
 pub mod built_in;
+pub mod calls;
 pub mod command;
 pub mod event;
 pub mod execute;

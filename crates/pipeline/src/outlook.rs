@@ -77,7 +77,11 @@ pub fn outlook(plan: &Plan, only: Option<&BTreeSet<String>>) -> Vec<JobOutlook> 
         known[*at].is_none() && plan.jobs[*at].needs.iter().all(|need| known[*need].is_some())
     }) {
         let foreseen = of_job(plan, at, &known);
-        known[at] = Some(foreseen.first().map_or(Would::Depends, |job| job.would));
+        known[at] = Some(match foreseen.as_slice() {
+            [] => Would::Depends,
+            all if all.iter().any(|job| job.would == Would::Run) => Would::Run,
+            all => all[0].would,
+        });
         if wanted[at] {
             jobs.push((at, foreseen));
         }
@@ -115,10 +119,29 @@ fn of_job(plan: &Plan, at: usize, known: &[Option<Would>]) -> Vec<JobOutlook> {
         Some(instances) => instances.iter().map(Some).collect(),
         None => later.to_vec(),
     };
-    instances
-        .into_iter()
-        .map(|instance| JobOutlook {
-            job: instance.map_or_else(|| job.id.clone(), |instance| instance.key.0.clone()),
+    let inner = |instance: &Instance| {
+        let called = instance.called.as_ref().filter(|_| judged.would != Would::Skip)?;
+        let mut jobs = outlook(called, None);
+        for one in &mut jobs {
+            one.id = format!("{} / {}", job.id, one.id);
+            one.needs = one.needs.iter().map(|need| format!("{} / {need}", job.id)).collect();
+            if one.needs.is_empty() {
+                one.needs.clone_from(&needs);
+            }
+            if one.would == Would::Run && judged.would == Would::Depends {
+                one.would = Would::Depends;
+                one.why.clone_from(&judged.why);
+            }
+        }
+        Some(jobs)
+    };
+    let one = |instance: Option<&Instance>| match instance.and_then(inner) {
+        Some(jobs) => jobs,
+        None => vec![JobOutlook {
+            job: instance.map_or_else(
+                || format!("{}{}", plan.prefix, job.id),
+                |instance| instance.key.0.clone(),
+            ),
             id: job.id.clone(),
             needs: needs.clone(),
             would: judged.would,
@@ -129,8 +152,9 @@ fn of_job(plan: &Plan, at: usize, known: &[Option<Would>]) -> Vec<JobOutlook> {
             } else {
                 steps(plan, written, &contexts, instance)
             },
-        })
-        .collect()
+        }],
+    };
+    instances.into_iter().flat_map(one).collect()
 }
 
 fn steps(
@@ -386,6 +410,7 @@ mod tests {
             vars: &BTreeMap::new(),
             secrets: &BTreeSet::new(),
             matrix: &BTreeMap::new(),
+            calls: &crate::calls::Calls::new(),
         });
         let Planned::Run(plan) = planned else { panic!("{planned:?}") };
         let mut lines = Vec::new();

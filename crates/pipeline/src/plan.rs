@@ -9,12 +9,14 @@ use std::sync::Arc;
 use journal::{JobKey, NotTriggered};
 use source::expression::{ErrorKind, Expression, Function, Vocabulary};
 use source::workflow::{
-    Entries, Job, Part, RunsOn, Setting, Site, Step, StepKind, Steps, Template, Work, Workflow,
+    Call, Entries, Job, Part, RunsOn, Secrets, Setting, Site, Step, StepKind, Steps, Template,
+    Work, Workflow,
 };
-use source::{Finding, Place, Span};
+use source::{Finding, Place, Span, Spanned};
 
 use crate::action::Actions;
 use crate::built_in::BuiltIn;
+use crate::calls::{self, Called, Calls};
 use crate::event::{self, Event};
 use crate::expression::{Contexts, Object, Value};
 use crate::{matrix, shell, template, trigger};
@@ -36,6 +38,10 @@ pub struct Plan {
     pub jobs: Vec<JobPlan>,
     /// Values of the matrix to keep, by key.
     pub matrix: BTreeMap<String, BTreeSet<String>>,
+    /// The workflows that its jobs call.
+    pub calls: Calls,
+    /// What stands before the names of its jobs: `caller / ` in a called workflow.
+    pub prefix: String,
     /// What is worth knowing and keeps nothing from starting.
     pub findings: Vec<Finding>,
     /// The actions of other repositories that were fetched for it.
@@ -56,7 +62,7 @@ pub struct JobPlan {
 }
 
 /// A job as it runs: with one combination of its matrix.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Instance {
     /// The job as shown; unique in the plan.
     pub key: JobKey,
@@ -68,6 +74,44 @@ pub struct Instance {
     pub fail_fast: bool,
     /// How many combinations may run at once.
     pub max_parallel: Option<usize>,
+    /// What the workflow that it calls does, as far as that is known before its needs have run.
+    pub called: Option<Arc<Plan>>,
+}
+
+impl Instance {
+    /// Returns the jobs as shown: its own, or those of the workflow that it calls.
+    pub fn keys(&self) -> Vec<JobKey> {
+        match &self.called {
+            None => vec![self.key.clone()],
+            Some(plan) => plan.jobs.iter().flat_map(|job| job.keys(&plan.prefix)).collect(),
+        }
+    }
+}
+
+impl JobPlan {
+    /// Returns its jobs as shown.
+    pub fn keys(&self, prefix: &str) -> Vec<JobKey> {
+        match &self.instances {
+            Some(instances) => instances.iter().flat_map(Instance::keys).collect(),
+            None => vec![JobKey(format!("{prefix}{}", self.id))],
+        }
+    }
+}
+
+impl Plan {
+    /// Returns the names that its own jobs take.
+    pub(crate) fn keys(&self) -> BTreeSet<String> {
+        let instances = self.jobs.iter().flat_map(|job| job.instances.iter().flatten());
+        instances.map(|instance| instance.key.0.clone()).collect()
+    }
+
+    /// Returns the call that a job is, and the workflow that it calls.
+    pub(crate) fn call(&self, at: usize) -> Option<(&Call, &Arc<Workflow>)> {
+        match &self.workflow.jobs.get(at)?.work {
+            Work::Call(call) => Some((call, &self.calls.get(&at)?.workflow)),
+            Work::Steps(_) => None,
+        }
+    }
 }
 
 /// What a plan is made from.
@@ -86,6 +130,8 @@ pub struct Wish<'a> {
     /// Values of the matrix to keep, by key; combinations with another value of that key are
     /// left out.
     pub matrix: &'a BTreeMap<String, BTreeSet<String>>,
+    /// The workflows that its jobs call.
+    pub calls: &'a Calls,
 }
 
 /// What came of a wish.
@@ -128,6 +174,7 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
     });
     planner.check_expressions(workflow, wish.secrets);
     planner.refuse_unsupported(workflow);
+    planner.check_called(wish.calls, wish.secrets);
 
     let vars: Object =
         wish.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -143,42 +190,78 @@ pub fn plan(wish: &Wish<'_>) -> Planned {
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| workflow.path.clone());
 
-    let mut jobs = Vec::new();
-    let mut keys = BTreeSet::new();
-    for job in &workflow.jobs {
-        let needs = job
-            .needs
-            .iter()
-            .filter_map(|need| {
-                workflow
-                    .jobs
-                    .iter()
-                    .position(|other| other.id.value.eq_ignore_ascii_case(&need.value))
-            })
-            .collect();
-        let instances = planner.instances(job, &contexts, wish.matrix, &mut keys);
-        jobs.push(JobPlan {
-            id: job.id.value.clone(),
-            needs,
-            instances,
-            secrets: secrets_of(workflow, job),
-        });
-    }
-    if planner.findings.iter().any(Finding::is_error) {
-        planner.findings.sort_by_key(|finding| finding.place.span);
-        return Planned::Refused(planner.findings);
-    }
-    Planned::Run(Box::new(Plan {
+    let mut plan = Plan {
         workflow: Arc::clone(workflow),
         name,
         event,
         inputs,
         vars,
-        jobs,
+        jobs: Vec::new(),
         matrix: wish.matrix.clone(),
-        findings: planner.findings,
+        calls: wish.calls.clone(),
+        prefix: String::new(),
+        findings: Vec::new(),
         actions: None,
-    }))
+    };
+    planner.jobs(&mut plan, &contexts);
+    if planner.findings.iter().any(Finding::is_error) {
+        planner.findings.sort_by(|one, other| {
+            (&one.place.path, one.place.span).cmp(&(&other.place.path, other.place.span))
+        });
+        return Planned::Refused(planner.findings);
+    }
+    plan.findings = planner.findings;
+    Planned::Run(Box::new(plan))
+}
+
+/// Plans the workflow that a job calls, with what the caller gives it.
+///
+/// `contexts` is what the caller's job sees: what it needs, its combination.
+pub(crate) fn plan_call(
+    plan: &Plan,
+    at: usize,
+    key: &JobKey,
+    contexts: &Object,
+) -> Result<Plan, template::TemplateError> {
+    let called = plan.calls.get(&at).zip(plan.call(at));
+    let Some((called, (call, workflow))) = called else {
+        let span = plan.workflow.jobs[at].id.span;
+        let message = "the workflow that it calls could not be read".to_owned();
+        return Err(template::TemplateError { span, message });
+    };
+    let mut inside = Object::default();
+    for name in ["github", "vars"] {
+        inside.insert(name, contexts.get(name).cloned().unwrap_or(Value::Null));
+    }
+    let (within, about) = (Contexts(contexts.clone()), Contexts(inside.clone()));
+    let inputs = calls::inputs(call, workflow, &within, &about)?;
+    inside.insert("inputs", inputs.clone());
+    // What happened is what happened to the caller, inputs of `workflow_dispatch` included.
+    let event = Event {
+        payload: Some(plan.event.payload(&plan.inputs)),
+        overlay: None,
+        ..(*plan.event).clone()
+    };
+    let mut planner = Planner { path: &workflow.path, findings: Vec::new() };
+    let mut inner = Plan {
+        workflow: Arc::clone(workflow),
+        name: plan.name.clone(),
+        event: Arc::new(event),
+        inputs,
+        vars: plan.vars.clone(),
+        jobs: Vec::new(),
+        matrix: BTreeMap::new(),
+        calls: called.calls.clone(),
+        prefix: format!("{key} / "),
+        findings: Vec::new(),
+        actions: plan.actions.clone(),
+    };
+    planner.jobs(&mut inner, &inside);
+    if let Some(finding) = planner.findings.iter().find(|finding| finding.is_error()) {
+        let message = format!("{}: {}", finding.place, finding.message);
+        return Err(template::TemplateError { span: call.uses.span, message });
+    }
+    Ok(inner)
 }
 
 /// Returns the part of the `github` context that is the same for all jobs.
@@ -223,6 +306,7 @@ pub(crate) fn expand(
     job: &Job,
     contexts: &Object,
     chosen: &BTreeMap<String, BTreeSet<String>>,
+    prefix: &str,
     keys: &mut BTreeSet<String>,
 ) -> Result<Vec<Instance>, template::TemplateError> {
     let scope = Contexts(contexts.clone());
@@ -290,6 +374,7 @@ pub(crate) fn expand(
         } else {
             name
         };
+        let name = format!("{prefix}{name}");
         let mut key = name.clone();
         let mut count = 1;
         while !keys.insert(key.clone()) {
@@ -302,6 +387,7 @@ pub(crate) fn expand(
             strategy,
             fail_fast,
             max_parallel,
+            called: None,
         });
     }
     Ok(instances)
@@ -323,15 +409,29 @@ pub(crate) fn setting<T: Copy + Into<Value>>(
 ///
 /// It walks what the job says and not where that stands, since an alias puts text of another job
 /// here.
-fn secrets_of(workflow: &Workflow, job: &Job) -> Vec<String> {
+fn secrets_of(workflow: &Workflow, job: &Job, called: Option<&Called>) -> Vec<String> {
     let mut templates = Vec::new();
-    entries_of(&workflow.env, &mut templates);
+    let mut names: Vec<String> = Vec::new();
+    match &job.work {
+        Work::Steps(_) => entries_of(&workflow.env, &mut templates),
+        Work::Call(call) => match &call.secrets {
+            Secrets::Named(entries) => entries_of(entries, &mut templates),
+            // All of them go on, so those that its jobs name are named here.
+            Secrets::Inherit(_) => {
+                if let Some(called) = called {
+                    names.extend(called.workflow.jobs.iter().enumerate().flat_map(|(at, job)| {
+                        let inner = called.calls.get(&at).map(AsRef::as_ref);
+                        secrets_of(&called.workflow, job, inner)
+                    }));
+                }
+            }
+        },
+    }
     if let Some(steps) = job.steps() {
         entries_of(&steps.env, &mut templates);
         entries_of(&steps.outputs, &mut templates);
         steps.list.iter().for_each(|step| step_of(step, &mut templates));
     }
-    let mut names: Vec<String> = Vec::new();
     for template in templates {
         for part in template.parts().unwrap_or_default() {
             if let Part::Expression { text, .. } = part {
@@ -511,11 +611,8 @@ impl Planner<'_> {
                 self.note_concurrency(concurrency);
             }
             match &job.work {
-                Work::Call(call) => self.unsupported(
-                    "calling another workflow",
-                    call.uses.span,
-                    "put its jobs into this file",
-                ),
+                // What is called is looked at by itself.
+                Work::Call(_) => {}
                 Work::Steps(steps) => self.refuse_in_job(steps),
             }
         }
@@ -629,17 +726,80 @@ impl Planner<'_> {
         }
     }
 
+    /// Plans the jobs of a workflow, in the order of the file.
+    fn jobs(&mut self, plan: &mut Plan, contexts: &Object) {
+        let workflow = Arc::clone(&plan.workflow);
+        let position = |need: &Spanned<String>| {
+            workflow.jobs.iter().position(|job| job.id.value.eq_ignore_ascii_case(&need.value))
+        };
+        let mut keys = BTreeSet::new();
+        for (at, job) in workflow.jobs.iter().enumerate() {
+            let mut instances = self.instances(job, contexts, plan, &mut keys);
+            for instance in instances.iter_mut().flatten() {
+                self.called(plan, at, job, instance, contexts);
+            }
+            plan.jobs.push(JobPlan {
+                id: job.id.value.clone(),
+                needs: job.needs.iter().filter_map(position).collect(),
+                instances,
+                secrets: secrets_of(&workflow, job, plan.calls.get(&at).map(AsRef::as_ref)),
+            });
+        }
+    }
+
+    /// Plans what a job calls, as far as that is known before its needs have run.
+    fn called(
+        &mut self,
+        plan: &Plan,
+        at: usize,
+        job: &Job,
+        instance: &mut Instance,
+        contexts: &Object,
+    ) {
+        let Work::Call(call) = &job.work else { return };
+        let mut contexts = contexts.clone();
+        contexts.insert("matrix", instance.matrix.clone());
+        contexts.insert("strategy", instance.strategy.clone());
+        match plan_call(plan, at, &instance.key, &contexts) {
+            Ok(called) => instance.called = Some(Arc::new(called)),
+            // With what its needs give it may be right.
+            Err(_) if !job.needs.is_empty() && entries_name_needs(&call.with) => {}
+            Err(error) => {
+                self.error("workflow-call", error.message, Some(error.span));
+            }
+        }
+    }
+
+    /// Looks at the workflows that are called, as at the one that calls them.
+    fn check_called(&mut self, calls: &Calls, secrets: &BTreeSet<String>) {
+        for called in calls.values() {
+            let workflow = &called.workflow;
+            let declared = workflow.trigger("workflow_call").map(|trigger| &trigger.secrets);
+            let mut secrets = secrets.clone();
+            secrets.extend(declared.into_iter().flatten().map(|one| one.name.value.clone()));
+            let mut planner = Planner { path: &workflow.path, findings: Vec::new() };
+            planner.check_expressions(workflow, &secrets);
+            planner.refuse_unsupported(workflow);
+            planner.check_called(&called.calls, &secrets);
+            for finding in planner.findings {
+                if !self.findings.contains(&finding) {
+                    self.findings.push(finding);
+                }
+            }
+        }
+    }
+
     fn instances(
         &mut self,
         job: &Job,
         contexts: &Object,
-        chosen: &BTreeMap<String, BTreeSet<String>>,
+        plan: &Plan,
         keys: &mut BTreeSet<String>,
     ) -> Option<Vec<Instance>> {
         if waits_for_needs(job) {
             return None;
         }
-        match expand(job, contexts, chosen, keys) {
+        match expand(job, contexts, &plan.matrix, &plan.prefix, keys) {
             Ok(instances) => {
                 let mut seen = BTreeSet::new();
                 for instance in &instances {
@@ -660,6 +820,12 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+fn entries_name_needs(entries: &Entries) -> bool {
+    let mut templates = Vec::new();
+    entries_of(entries, &mut templates);
+    templates.into_iter().any(names_needs)
 }
 
 /// Whether a job's combinations or its name depend on what other jobs gave.
@@ -778,6 +944,7 @@ mod tests {
             vars: &BTreeMap::new(),
             secrets: &BTreeSet::from(["TOKEN".to_owned()]),
             matrix: &BTreeMap::new(),
+            calls: &Calls::new(),
         })
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use journal::{Conclusion, Fact, JobKey, RunId};
 use pipeline::action::{Actions, Library, prepare};
+use pipeline::calls::{Files, Reference, gather};
 use pipeline::event::Event;
 use pipeline::execute::{Checkout, Recorder, RepositoryCheckout, Surroundings, execute};
 use pipeline::log::Line;
@@ -137,6 +138,15 @@ impl Checkout for NoFiles {
     }
 }
 
+/// The workflows of a folder.
+struct Folder(PathBuf);
+
+impl Files for Folder {
+    fn text(&self, reference: &Reference) -> Result<String, String> {
+        std::fs::read_to_string(self.0.join(&reference.path)).map_err(|error| error.to_string())
+    }
+}
+
 /// A small world in which one workflow runs.
 struct World {
     dir: tempfile::TempDir,
@@ -213,6 +223,10 @@ impl World {
         }
         let workflow = Arc::new(workflow.expect("is a workflow"));
         let secrets: BTreeSet<String> = self.surroundings.secrets.keys().cloned().collect();
+        let (calls, findings) = gather(&workflow, &Folder(self.dir.path().join("repository")));
+        if findings.iter().any(source::Finding::is_error) {
+            return Planned::Refused(findings);
+        }
         let planned = plan(&Wish {
             workflow: &workflow,
             event: &self.event,
@@ -220,6 +234,7 @@ impl World {
             vars: &BTreeMap::new(),
             secrets: &secrets,
             matrix: &self.matrix,
+            calls: &calls,
         });
         let Planned::Run(planned) = planned else { return planned };
         let root = self.dir.path().join("repository");

@@ -3,6 +3,7 @@
 mod artifact;
 mod bad_input;
 mod browser;
+mod calls;
 mod carry;
 mod clock;
 mod crash;

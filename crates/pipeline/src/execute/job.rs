@@ -558,7 +558,7 @@ impl JobRun {
 }
 
 /// The secrets that the job's text names.
-fn secrets(engine: &Engine, at: usize) -> Object {
+pub(super) fn secrets(engine: &Engine, at: usize) -> Object {
     let named = &engine.plan.jobs[at].secrets;
     let all = named.iter().any(|name| name == "*");
     let mut secrets: Object = engine
