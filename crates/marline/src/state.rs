@@ -10,6 +10,7 @@
 //!   runs/N/            logs and, while it runs, workspaces of run N
 //!   artifacts/         files kept from runs, by content
 //!   actions/           actions of other repositories, by commit
+//!   concurrency/ID/    who runs and who waits in a group of `concurrency`
 //!   releases/ID/       immutable releases
 //!   instances/ID/      shim, output and exit status of each instance
 //!   volumes/           named volumes
@@ -80,6 +81,11 @@ impl State {
     /// Returns where actions of other repositories are.
     pub fn actions(&self) -> PathBuf {
         self.root.join("actions")
+    }
+
+    /// Returns where it is kept who waits for whom.
+    pub fn concurrency(&self) -> PathBuf {
+        self.root.join("concurrency")
     }
 
     /// Returns where releases are.

@@ -16,7 +16,7 @@ mod results;
 mod scope;
 mod step;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,11 +25,13 @@ use journal::{CommitId, Conclusion, Explained, ExplainedPart, Fact, JobKey, RunI
 use sandbox::{Level, Limits, Network};
 use source::workflow::Step;
 use source::{Place, Span};
-use tokio::sync::{OwnedMutexGuard, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::action::{Actions, Library};
 pub use crate::built_in::checkout::{CheckedOut, Checkout, RepositoryCheckout};
+pub use crate::concurrency::Groups;
+use crate::concurrency::{MAX_NAME, Manners, Turn};
 use crate::expression::{Object, Value};
 use crate::log;
 use crate::mask::Masker;
@@ -104,6 +106,7 @@ impl Surroundings {
     pub fn new(run: RunId, dir: impl Into<PathBuf>) -> Self {
         let dir = dir.into();
         let actions = dir.join("actions");
+        let groups = Groups::new(dir.join("concurrency"));
         Self {
             run,
             logs: dir.join("logs"),
@@ -122,7 +125,7 @@ impl Surroundings {
             keep: false,
             dirty: false,
             again: None,
-            groups: Groups::default(),
+            groups,
             actions: Actions::new(Library::new(actions)),
         }
     }
@@ -149,22 +152,6 @@ fn usual_env() -> Vec<(String, String)> {
         env.push(("RUSTUP_HOME".to_owned(), rustup.to_owned()));
     }
     env
-}
-
-/// Groups of `concurrency`: what is in one runs one after the other. Clones share them.
-#[derive(Debug, Clone, Default)]
-pub struct Groups(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
-
-impl Groups {
-    async fn enter(&self, name: &str) -> OwnedMutexGuard<()> {
-        let group = {
-            let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // Names ignore case; groups nobody is in are forgotten.
-            groups.retain(|_, group| Arc::strong_count(group) > 1);
-            Arc::clone(groups.entry(name.to_lowercase()).or_default())
-        };
-        group.lock_owned().await
-    }
 }
 
 /// Runs a plan and returns how it ended; never before all its processes have.
@@ -203,7 +190,13 @@ struct Engine {
     surroundings: Arc<Surroundings>,
     checkout: Arc<dyn Checkout>,
     recorder: Arc<dyn Recorder>,
+    /// Becomes true when somebody outside stops this.
+    outside: watch::Receiver<bool>,
+    /// Stops this, from inside or outside.
+    stop: watch::Sender<bool>,
     cancel: watch::Receiver<bool>,
+    /// The concurrency groups that this run, or a workflow that called this one, is in.
+    held: Mutex<Vec<String>>,
     masker: Masker,
     permits: Arc<Semaphore>,
     github: Object,
@@ -213,6 +206,37 @@ struct Engine {
     keys: Mutex<BTreeSet<String>>,
     /// Actions of other repositories: those the plan was made with, if it knows.
     actions: Actions,
+}
+
+/// Why there was no turn in a concurrency group.
+#[derive(Debug)]
+enum Denied {
+    /// A newer one took its place.
+    Superseded(String),
+    /// Somebody stopped it while it waited.
+    Cancelled,
+    /// It could not ask.
+    Failed(template::TemplateError),
+}
+
+impl Denied {
+    fn conclusion(&self) -> Conclusion {
+        match self {
+            Denied::Superseded(_) | Denied::Cancelled => Conclusion::Cancelled,
+            Denied::Failed(_) => Conclusion::Failure,
+        }
+    }
+
+    fn error(&self, span: Span) -> template::TemplateError {
+        let message = match self {
+            Denied::Superseded(name) => {
+                format!("Canceling since a higher priority waiting request for '{name}' exists")
+            }
+            Denied::Cancelled => "it was cancelled while it waited for its turn".to_owned(),
+            Denied::Failed(error) => return error.clone(),
+        };
+        template::TemplateError { span, message }
+    }
 }
 
 /// How an entry of `jobs:` ended, for those that need it.
@@ -241,8 +265,9 @@ impl Engine {
         surroundings: Arc<Surroundings>,
         checkout: Arc<dyn Checkout>,
         recorder: Arc<dyn Recorder>,
-        cancel: watch::Receiver<bool>,
+        outside: watch::Receiver<bool>,
     ) -> Self {
+        let (stop, cancel) = watch::channel(*outside.borrow());
         let mut github = plan::github(&plan.workflow, &plan.event, &plan.inputs);
         github.insert("workflow", plan.name.as_str());
         github.insert("run_id", surroundings.run.0.to_string());
@@ -259,7 +284,10 @@ impl Engine {
             surroundings,
             checkout,
             recorder,
+            outside,
+            stop,
             cancel,
+            held: Mutex::default(),
         }
     }
 
@@ -346,16 +374,102 @@ impl Engine {
         jobs
     }
 
+    /// Runs all jobs, within the concurrency group of the workflow.
     async fn run(self: &Arc<Self>) -> (Conclusion, Vec<Option<JobResult>>) {
-        let _group = match &self.plan.workflow.concurrency {
-            None => None,
-            Some(concurrency) => {
-                match template::text(&concurrency.group, &self.scope(&[], Status::Success)) {
-                    Ok(name) => Some(self.surroundings.groups.enter(&name).await),
-                    Err(_) => None,
-                }
+        let mut outside = self.outside.clone();
+        let forwarded = async {
+            if outside.wait_for(|value| *value).await.is_ok() {
+                self.stop.send_replace(true);
+            }
+            std::future::pending().await
+        };
+        let turn = async {
+            let Some(concurrency) = &self.plan.workflow.concurrency else { return Ok(None) };
+            let scope = self.scope(&[], Status::Success);
+            let mut cancel = self.cancel.clone();
+            tokio::select! {
+                turn = self.take_turn(concurrency, &scope, None) => turn.map(Some),
+                Ok(_) = cancel.wait_for(|value| *value) => Err(Denied::Cancelled),
             }
         };
+        let all = async {
+            let turn = match turn.await {
+                Ok(turn) => turn,
+                Err(denied) => return self.never_ran(&denied),
+            };
+            let superseded = async {
+                if let Some(turn) = &turn
+                    && turn.superseded().wait_for(|value| *value).await.is_ok()
+                {
+                    self.stop.send_replace(true);
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                results = self.run_jobs() => results,
+                results = superseded => results,
+            }
+        };
+        tokio::select! {
+            results = all => results,
+            results = forwarded => results,
+        }
+    }
+
+    /// Waits for a turn in a concurrency group; `job` is the job that asks, if not the workflow.
+    async fn take_turn(
+        &self,
+        concurrency: &source::workflow::Concurrency,
+        scope: &(dyn crate::expression::Scope + Sync),
+        job: Option<&JobKey>,
+    ) -> Result<Turn, Denied> {
+        let failed = |message: String| {
+            Denied::Failed(template::TemplateError { span: concurrency.span, message })
+        };
+        let name = template::text(&concurrency.group, scope).map_err(Denied::Failed)?;
+        let length = name.encode_utf16().count();
+        if length > MAX_NAME {
+            return Err(failed(format!(
+                "the name of a concurrency group has at most {MAX_NAME} characters, and this one has {length}"
+            )));
+        }
+        let lower = name.to_lowercase();
+        {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            if held.contains(&lower) {
+                let inner = job.map_or("the called workflow", |job| job.0.as_str());
+                return Err(failed(format!(
+                    "Canceling since a deadlock for concurrency group '{name}' was detected between 'top level workflow' and '{inner}'"
+                )));
+            }
+            if job.is_none() {
+                held.push(lower);
+            }
+        }
+        let cancels = plan::setting(concurrency.cancel_in_progress.as_ref(), scope)
+            .map_err(Denied::Failed)?
+            .is_some_and(|value| value.is_truthy());
+        let queue = concurrency.queue.as_ref().map(|queue| template::text(queue, scope));
+        let queues = queue.transpose().map_err(Denied::Failed)?.is_some_and(|queue| queue == "max");
+        match self.surroundings.groups.enter(&name, Manners { cancels, queues }).await {
+            Ok(Some(turn)) => Ok(turn),
+            Ok(None) => Err(Denied::Superseded(name)),
+            Err(error) => Err(failed(format!("the concurrency group could not be kept: {error}"))),
+        }
+    }
+
+    /// Says of all jobs why they never ran.
+    fn never_ran(&self, denied: &Denied) -> (Conclusion, Vec<Option<JobResult>>) {
+        let wanted = self.wanted();
+        for (at, job) in self.plan.jobs.iter().enumerate().filter(|(at, _)| wanted[*at]) {
+            let span = self.plan.workflow.jobs[at].id.span;
+            self.end(&job.keys(&self.plan.prefix), denied.conclusion(), &denied.error(span));
+        }
+        let result = JobResult::of(denied.conclusion(), Object::default());
+        (denied.conclusion(), vec![Some(result); self.plan.jobs.len()])
+    }
+
+    async fn run_jobs(self: &Arc<Self>) -> (Conclusion, Vec<Option<JobResult>>) {
         let wanted = self.wanted();
         let mut results: Vec<Option<JobResult>> = vec![None; self.plan.jobs.len()];
         let mut started: Vec<bool> = wanted.iter().map(|wanted| !wanted).collect();
@@ -545,6 +659,11 @@ impl Engine {
     }
 
     fn fail(&self, jobs: &[JobKey], error: &template::TemplateError) {
+        self.end(jobs, Conclusion::Failure, error);
+    }
+
+    /// Ends jobs before they began, and says why.
+    fn end(&self, jobs: &[JobKey], conclusion: Conclusion, error: &template::TemplateError) {
         for job in jobs {
             let message = self.masker.mask(&error.message);
             self.recorder.record(Fact::AnnotationMade {
@@ -559,7 +678,7 @@ impl Engine {
             self.recorder.record(Fact::JobFinished {
                 run: self.surroundings.run,
                 job: job.clone(),
-                conclusion: Conclusion::Failure,
+                conclusion,
                 milliseconds: 0,
                 outputs: BTreeMap::new(),
                 summary: String::new(),

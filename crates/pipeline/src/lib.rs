@@ -10,6 +10,7 @@
 //!   the patterns.
 //! - [`plan`](mod@plan): jobs, their order and their combinations; [`matrix`] makes those.
 //! - [`calls`]: workflows that jobs call.
+//! - [`concurrency`]: who waits for whom, across runs and processes.
 //! - [`outlook`](mod@outlook): what of a plan would run, and why the rest would not.
 //! - [`execute`](mod@execute): jobs side by side, steps one after the other.
 //! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
@@ -33,6 +34,7 @@ pub mod action;
 pub mod built_in;
 pub mod calls;
 pub mod command;
+pub mod concurrency;
 pub mod event;
 pub mod execute;
 pub mod expression;

@@ -603,33 +603,12 @@ impl Planner<'_> {
     }
 
     fn refuse_unsupported(&mut self, workflow: &Workflow) {
-        if let Some(concurrency) = &workflow.concurrency {
-            self.note_concurrency(concurrency);
-        }
         for job in &workflow.jobs {
-            if let Some(concurrency) = &job.concurrency {
-                self.note_concurrency(concurrency);
-            }
             match &job.work {
                 // What is called is looked at by itself.
                 Work::Call(_) => {}
                 Work::Steps(steps) => self.refuse_in_job(steps),
             }
-        }
-    }
-
-    fn note_concurrency(&mut self, concurrency: &source::workflow::Concurrency) {
-        let cancels = concurrency
-            .cancel_in_progress
-            .as_ref()
-            .is_some_and(|setting| setting.written() != Some(&false));
-        if cancels {
-            let finding = Finding::warning(
-                "workflow-concurrency",
-                "what runs already is not cancelled here; this one waits for it",
-                self.place(Some(concurrency.span)),
-            );
-            self.findings.push(finding);
         }
     }
 
@@ -662,11 +641,13 @@ impl Planner<'_> {
             }
         }
         if let Some(environment) = &steps.environment {
-            self.unsupported(
-                "`environment`",
-                environment.span,
-                "leave it out; what a commit may become is decided by the gate",
-            );
+            let finding = Finding::warning(
+                "workflow-environment",
+                "nobody is asked before this job runs: environments have no protection rules here",
+                self.place(Some(environment.span)),
+            )
+            .help("what a commit may become is decided by the gate");
+            self.findings.push(finding);
         }
         if let Some(snapshot) = &steps.snapshot {
             self.unsupported("`snapshot`", snapshot.span, "leave it out");

@@ -103,7 +103,7 @@ async fn go(
         Exit::Interrupted
     });
     let screen = Arc::new(Screen::new(here, args));
-    let groups = Groups::default();
+    let groups = Groups::new(here.state.concurrency());
     let mut tasks = tokio::task::JoinSet::new();
     for plan in started.plans {
         let runner = Runner {

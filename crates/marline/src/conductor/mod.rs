@@ -153,7 +153,7 @@ impl Conductor {
             busy: Mutex::default(),
             cancels: Mutex::default(),
             healing: Mutex::default(),
-            groups: Groups::default(),
+            groups: Groups::new(state.concurrency()),
             look: Notify::new(),
             gone: watch::Sender::new(false),
             repository,

@@ -165,3 +165,38 @@ fn a_skipped_call_skips_all_its_jobs() {
     world.marline(["run"]).ends(0).says("↷ call / greet");
     world.marline(["run", "--plan"]).ends(0).says("↷ call");
 }
+
+#[test]
+fn a_workflow_of_another_repository_is_fetched_and_calls_its_own() {
+    let mirror = tempfile::tempdir().unwrap();
+    let other = World::with(&[
+        (
+            ".github/workflows/far.yml",
+            "on: {workflow_call: {inputs: {n: {type: number, required: true}}}}\njobs: {in: {uses: ./.github/workflows/inner.yml, with: {n: '${{ inputs.n }}'}}}\n",
+        ),
+        (
+            ".github/workflows/inner.yml",
+            "on: {workflow_call: {inputs: {n: {type: number, required: true}}}}\njobs: {work: {runs-on: ubuntu-latest, steps: [{run: \"test '${{ inputs.n }}' = 4\"}]}}\n",
+        ),
+    ]);
+    other.git(["tag", "v1"]);
+    std::fs::create_dir(mirror.path().join("acme")).unwrap();
+    std::os::unix::fs::symlink(other.path(), mirror.path().join("acme/shared")).unwrap();
+    let run = |call: &str| {
+        let world = world(&format!("  call: {{uses: 'acme/shared/{call}', with: {{n: 4}}}}\n"));
+        let mut command = world.command(["run"]);
+        command.env("MARLINE_ACTIONS_MIRROR", format!("file://{}", mirror.path().display()));
+        let output = command.output().unwrap();
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), said(&output.stdout) + &said(&output.stderr))
+    };
+    let (code, said) = run(".github/workflows/far.yml@v1");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("✓ call / in / work"), "{said}");
+    let (code, said) = run(".github/workflows/none.yml@v1");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("there is no file `acme/shared/.github/workflows/none.yml@v1`"),
+        "{said}"
+    );
+}

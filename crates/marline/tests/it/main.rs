@@ -13,5 +13,6 @@ mod eval;
 mod events;
 mod guarded;
 mod metrics;
+mod probes;
 mod running;
 mod world;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use journal::{Conclusion, JobKey};
 use tokio::sync::watch;
 
-use super::job::{self, Done};
-use super::{Engine, JobResult, Surroundings};
+use super::job::{self, Done, Stops};
+use super::{Denied, Engine, JobResult, Surroundings};
 use crate::calls;
+use crate::concurrency::Turn;
 use crate::expression::{Contexts, Object, Value};
 use crate::plan::{Instance, Plan, plan_call};
 use crate::template::TemplateError;
@@ -27,9 +28,26 @@ pub(super) fn run(
     // Workflows call workflows: a future of its own kind inside itself must be boxed.
     Box::pin(async move {
         let key = instance.key.clone();
+        let mut group = contexts.clone();
+        group.insert("matrix", instance.matrix.clone());
+        group.insert("strategy", instance.strategy.clone());
+        let mut waits = Stops::new(&engine, fail_fast.clone(), began_cancelled);
+        let turn = match job::enter_group(&engine, at, &key, &group, &mut waits).await {
+            Ok(turn) => turn,
+            Err(denied) => return engine.denied(at, &key, &denied),
+        };
+        let mut superseded = turn.as_ref().map(Turn::superseded);
         let (stop, cancel) = watch::channel(false);
         let stops = async {
             let mut fail_fast = fail_fast;
+            let replaced = async {
+                if let Some(told) = &mut superseded
+                    && told.wait_for(|value| *value).await.is_ok()
+                {
+                    return;
+                }
+                std::future::pending::<()>().await;
+            };
             let mut run = engine.cancel.clone();
             let cancelled = async {
                 if began_cancelled || run.wait_for(|value| *value).await.is_err() {
@@ -41,7 +59,7 @@ pub(super) fn run(
                     std::future::pending::<()>().await;
                 }
             };
-            tokio::select! { () = cancelled => {}, () = failed => {} }
+            tokio::select! { () = cancelled => {}, () = failed => {}, () = replaced => {} }
             stop.send_replace(true);
             std::future::pending::<Done>().await
         };
@@ -110,10 +128,12 @@ impl Engine {
         &self,
         plan: Plan,
         secrets: BTreeMap<String, String>,
-        cancel: watch::Receiver<bool>,
+        outside: watch::Receiver<bool>,
     ) -> Arc<Self> {
         self.masker.add_all(secrets.values());
         let keys = plan.keys();
+        let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let (stop, cancel) = watch::channel(*outside.borrow());
         Arc::new(Self {
             surroundings: Arc::new(Surroundings {
                 secrets,
@@ -123,13 +143,23 @@ impl Engine {
             plan: Arc::new(plan),
             checkout: Arc::clone(&self.checkout),
             recorder: Arc::clone(&self.recorder),
+            outside,
+            stop,
             cancel,
+            held: std::sync::Mutex::new(held),
             masker: self.masker.clone(),
             permits: Arc::clone(&self.permits),
             github: self.github.clone(),
             keys: std::sync::Mutex::new(keys),
             actions: self.actions.clone(),
         })
+    }
+
+    /// Ends a job that got no turn in its concurrency group.
+    pub(super) fn denied(&self, at: usize, key: &JobKey, denied: &Denied) -> Done {
+        let span = self.plan.workflow.jobs[at].id.span;
+        self.end(std::slice::from_ref(key), denied.conclusion(), &denied.error(span));
+        Done { conclusion: denied.conclusion(), outputs: Vec::new() }
     }
 
     /// Fails a job that cannot start.

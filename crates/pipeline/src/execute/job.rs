@@ -17,7 +17,8 @@ use super::output::now;
 use super::process::Running;
 use super::replayed::{self, JobReplay};
 use super::scope::{Status, StepScope};
-use super::{Engine, milliseconds};
+use super::{Denied, Engine, milliseconds};
+use crate::concurrency::Turn;
 use crate::expression::{Contexts, Object, Value};
 use crate::log::{self, Kind, Line, Log};
 use crate::plan::{Instance, setting};
@@ -44,6 +45,8 @@ pub(super) enum Stop {
     FailFast,
     /// The job took too long.
     Timeout,
+    /// A newer one of its concurrency group cancels what runs.
+    Superseded,
     /// A `cancel` step ends a background step; the job goes on.
     Asked,
 }
@@ -54,6 +57,7 @@ impl Stop {
             Stop::Run => "the run was cancelled",
             Stop::FailFast => "another job of the matrix failed, and `fail-fast` is on",
             Stop::Timeout => "the job took longer than its `timeout-minutes`",
+            Stop::Superseded => "a newer one of its concurrency group takes its place",
             Stop::Asked => "a later step cancels this one",
         }
     }
@@ -68,9 +72,21 @@ pub(super) struct Stops {
     deadline: tokio::time::Instant,
     /// Becomes true when a background step is cancelled on purpose.
     pub asked: Option<watch::Receiver<bool>>,
+    /// Becomes true when a newer one of its concurrency group takes its place.
+    group: Option<watch::Receiver<bool>>,
 }
 
 impl Stops {
+    pub fn new(engine: &Engine, fail_fast: watch::Receiver<bool>, began_cancelled: bool) -> Self {
+        Self {
+            run: (!began_cancelled).then(|| engine.cancel.clone()),
+            fail_fast,
+            deadline: tokio::time::Instant::now() + Duration::from_hours(365 * 24),
+            asked: None,
+            group: None,
+        }
+    }
+
     pub fn now(&self) -> Option<Stop> {
         if self.asked.as_ref().is_some_and(|asked| *asked.borrow()) {
             Some(Stop::Asked)
@@ -78,6 +94,8 @@ impl Stops {
             Some(Stop::Run)
         } else if *self.fail_fast.borrow() {
             Some(Stop::FailFast)
+        } else if self.group.as_ref().is_some_and(|group| *group.borrow()) {
+            Some(Stop::Superseded)
         } else if tokio::time::Instant::now() >= self.deadline {
             Some(Stop::Timeout)
         } else {
@@ -99,10 +117,12 @@ impl Stops {
             }
         }
         let (run, asked) = (may_be_true(&mut self.run), may_be_true(&mut self.asked));
+        let group = may_be_true(&mut self.group);
         tokio::select! {
             () = asked => Stop::Asked,
             () = run => Stop::Run,
             () = is_true(&mut self.fail_fast) => Stop::FailFast,
+            () = group => Stop::Superseded,
             () = tokio::time::sleep_until(self.deadline) => Stop::Timeout,
         }
     }
@@ -224,17 +244,13 @@ pub(super) async fn run(
 ) -> Done {
     contexts.insert("matrix", instance.matrix.clone());
     contexts.insert("strategy", instance.strategy.clone());
-    let mut stops = Stops {
-        run: (!began_cancelled).then(|| engine.cancel.clone()),
-        fail_fast,
-        deadline: tokio::time::Instant::now() + Duration::from_hours(365 * 24),
-        asked: None,
-    };
+    let mut stops = Stops::new(&engine, fail_fast, began_cancelled);
     let key = instance.key.clone();
-    let _group = match enter_group(&engine, at, &contexts, &mut stops).await {
-        Ok(group) => group,
-        Err(conclusion) => return never_began(&engine, &key, conclusion),
+    let turn = match enter_group(&engine, at, &key, &contexts, &mut stops).await {
+        Ok(turn) => turn,
+        Err(denied) => return engine.denied(at, &key, &denied),
     };
+    stops.group = turn.as_ref().map(Turn::superseded);
     let permits = Arc::clone(&engine.permits);
     let _permit = tokio::select! {
         permit = permits.acquire_owned() => permit.ok(),
@@ -267,22 +283,20 @@ pub(super) async fn run(
     Done { conclusion, outputs }
 }
 
-async fn enter_group(
+pub(super) async fn enter_group(
     engine: &Arc<Engine>,
     at: usize,
+    key: &JobKey,
     contexts: &Object,
     stops: &mut Stops,
-) -> Result<Option<tokio::sync::OwnedMutexGuard<()>>, Conclusion> {
+) -> Result<Option<Turn>, Denied> {
     let Some(concurrency) = &engine.plan.workflow.jobs[at].concurrency else {
         return Ok(None);
     };
     let scope = Contexts(contexts.clone());
-    let Ok(name) = template::text(&concurrency.group, &scope) else {
-        return Err(Conclusion::Failure);
-    };
     tokio::select! {
-        group = engine.surroundings.groups.enter(&name) => Ok(Some(group)),
-        _ = stops.wait() => Err(Conclusion::Cancelled),
+        turn = engine.take_turn(concurrency, &scope, Some(key)) => turn.map(Some),
+        _ = stops.wait() => Err(Denied::Cancelled),
     }
 }
 
