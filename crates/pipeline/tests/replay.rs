@@ -165,7 +165,9 @@ impl World {
             repository: "owner/shop".to_owned(),
             ..Event::default()
         };
+        let calls = pipeline::calls::Calls::new();
         let wish = Wish {
+            calls: &calls,
             workflow: &workflow,
             event: &event,
             inputs: &BTreeMap::new(),

@@ -102,7 +102,7 @@ fn secrets_reach_a_called_workflow_only_when_they_are_given() {
     set_secret(&world, "OTHER", "battery");
     let said = world.marline(["run", "--verbose"]).ends(0);
     let tokens: Vec<&str> =
-        said.out.lines().filter_map(|line| Some(line.split_once("token has ")?.1)).collect();
+        said.out.lines().filter_map(|line| Some(line.split_once("│ token has ")?.1)).collect();
     assert_eq!(tokens, ["0 characters", "13 characters", "7 characters"], "{}", said.out);
 }
 

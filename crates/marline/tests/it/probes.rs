@@ -113,6 +113,7 @@ jobs:
 ",
     )]);
     let mut first = world.command(["run"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    world.wait_until("there is a journal", |world| world.state().join("journal.db").exists());
     world.wait_for("the first run's step", |fact| {
         matches!(fact, journal::Fact::StepStarted { .. }).then_some(())
     });

@@ -151,6 +151,7 @@ impl Engine {
             permits: Arc::clone(&self.permits),
             github: self.github.clone(),
             keys: std::sync::Mutex::new(keys),
+            service: tokio::sync::OnceCell::new(),
             actions: self.actions.clone(),
         })
     }
