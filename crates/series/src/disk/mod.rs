@@ -1039,9 +1039,18 @@ impl Shared {
 
 fn remove(blocks: &[Arc<Block>]) -> io::Result<()> {
     for block in blocks {
-        std::fs::remove_dir_all(&block.directory)?;
+        remove_directory(&block.directory)?;
     }
     Ok(())
+}
+
+/// Removes a block under a name that the next start removes too: one that is half gone when the
+/// process is killed must not look like one that is damaged.
+fn remove_directory(block: &Path) -> io::Result<()> {
+    let name = block.file_name().unwrap_or_default().to_string_lossy();
+    let going = block.with_file_name(format!("tmp-gone-{name}"));
+    std::fs::rename(block, &going)?;
+    std::fs::remove_dir_all(going)
 }
 
 /// Moves a block to where nobody reads it, for a person to look at.
@@ -1152,7 +1161,7 @@ fn open_blocks(directory: &Path, recovery: &mut Recovery) -> io::Result<FoundBlo
         opened.values().flat_map(|block| block.meta.replaces.iter().cloned()).collect();
     for name in replaced {
         if let Some(block) = opened.remove(&name) {
-            std::fs::remove_dir_all(&block.directory)?;
+            remove_directory(&block.directory)?;
         }
     }
     for (name, block) in opened {
