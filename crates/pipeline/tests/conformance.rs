@@ -1,6 +1,7 @@
 //! What nobody here wrote: workflows, run in the box of this machine; expressions and filters, answered.
 
 use std::panic::catch_unwind;
+use std::process::ExitCode;
 
 #[path = "conformance/answers.rs"]
 mod answers;
@@ -14,7 +15,7 @@ const SUITES: [(&str, fn()); 3] = [
     ("act_workflows", run::the_public_workflows_run),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     sandbox::entry();
     let words: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -24,7 +25,5 @@ fn main() {
             all_met &= catch_unwind(suite).is_ok();
         }
     }
-    if !all_met {
-        std::process::exit(1);
-    }
+    ExitCode::from(u8::from(!all_met))
 }

@@ -1,5 +1,7 @@
 //! A store on disk keeps what it was given, whatever happens to it.
 
+#![allow(clippy::float_cmp, reason = "what is kept is given back exactly")]
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
