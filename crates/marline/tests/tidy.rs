@@ -237,6 +237,8 @@ struct Help {
     commands: BTreeSet<String>,
     /// Options, and whether each takes a value.
     options: BTreeMap<String, bool>,
+    /// Whether it may be called with words of its own instead of a command.
+    takes_words: bool,
 }
 
 impl Marline {
@@ -285,6 +287,9 @@ impl Marline {
                     words.next();
                 }
             } else if !help.commands.is_empty() {
+                if !help.commands.contains(word) && help.takes_words {
+                    continue;
+                }
                 if !help.commands.contains(word) {
                     return Err(format!("`{so_far}` has no command `{word}`"));
                 }
@@ -302,6 +307,7 @@ impl Help {
         for line in text.lines() {
             if !line.starts_with(' ') {
                 is_commands = line == "Commands:";
+                help.takes_words |= line == "Arguments:";
                 continue;
             }
             let indent = line.len() - line.trim_start().len();
