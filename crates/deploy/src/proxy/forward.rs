@@ -264,14 +264,7 @@ async fn forward(
             Err(Unanswered::Failed(failure)) => return Err(pass.failed(failure)),
         }
         // The connection had gone stale. Another instance, or a new connection to this one.
-        let stale = [pass.instance.target.instance.clone()];
-        match pass.elsewhere(&stale) {
-            Some(next) => pass = next,
-            None => {
-                pass.instance.counters.retried();
-                fresh = true;
-            }
-        }
+        fresh |= pass.again_elsewhere();
     }
     Err(pass.failed(Failure::BrokenOff))
 }
@@ -473,6 +466,18 @@ impl Pass {
             started: self.started,
             state: State::Open,
         })
+    }
+
+    /// Moves on after a connection had gone stale: to another instance if there is one, or to this
+    /// one again. Says whether it is this one, which then needs a new connection.
+    pub fn again_elsewhere(&mut self) -> bool {
+        let stale = [self.instance.target.instance.clone()];
+        if let Some(next) = self.elsewhere(&stale) {
+            *self = next;
+            return false;
+        }
+        self.instance.counters.retried();
+        true
     }
 
     pub fn answered(&mut self, status: u16) {

@@ -263,14 +263,7 @@ impl Turn<'_> {
                     return Passed::Failed(pass.failed(Failure::BrokenOff));
                 }
             }
-            let stale = [pass.instance.target.instance.clone()];
-            match pass.elsewhere(&stale) {
-                Some(next) => pass = next,
-                None => {
-                    pass.instance.counters.retried();
-                    fresh = true;
-                }
-            }
+            fresh |= pass.again_elsewhere();
         }
         Passed::Failed(pass.failed(Failure::BrokenOff))
     }
