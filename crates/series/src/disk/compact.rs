@@ -107,16 +107,8 @@ pub(crate) fn rewrite(
         let kept = keep(&labels, samples);
         if kept.is_empty() { Ok(()) } else { writer.add(labels, &kept) }
     });
-    if let Err(error) = written {
-        writer.abandon();
-        return Err(error);
-    }
-    if writer.is_empty() {
-        writer.abandon();
-        return Ok(None);
-    }
     let replaces = sources.iter().map(|block| block.name.clone()).collect();
-    writer.finish(name, range, replaces).map(Some)
+    finish(writer, written, name, range, replaces)
 }
 
 /// Writes the coarse numbers of a block.
@@ -133,15 +125,22 @@ pub(crate) fn roll_up(
         }
         Ok(())
     });
-    if let Err(error) = written {
+    finish(writer, written, name, (block.meta.from, block.meta.to), Vec::new())
+}
+
+/// Puts a block in its place; one that could not be written, or that is empty, is thrown away.
+fn finish(
+    writer: Writer,
+    written: io::Result<()>,
+    name: &str,
+    range: (Millis, Millis),
+    replaces: Vec<String>,
+) -> io::Result<Option<Block>> {
+    if written.is_err() || writer.is_empty() {
         writer.abandon();
-        return Err(error);
+        return written.map(|()| None);
     }
-    if writer.is_empty() {
-        writer.abandon();
-        return Ok(None);
-    }
-    writer.finish(name, (block.meta.from, block.meta.to), Vec::new()).map(Some)
+    writer.finish(name, range, replaces).map(Some)
 }
 
 /// Goes through the series of several blocks in order of their labels, each with all its samples.
