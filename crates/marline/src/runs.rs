@@ -313,7 +313,7 @@ impl Runner {
         surroundings.secrets.clone_from(&self.secrets);
         surroundings.dirty = order.subject.dirty;
         surroundings.only = order.only;
-        surroundings.replay = (!order.fresh).then(|| self.state.root().join("replay"));
+        surroundings.replay = (!order.fresh).then(|| self.state.replay());
         surroundings.again = order.again;
         surroundings.groups = self.groups.clone();
         let checkout = RepositoryCheckout {

@@ -11,6 +11,8 @@
 //!   artifacts/         files kept from runs, by content
 //!   actions/           actions of other repositories, by commit
 //!   concurrency/ID/    who runs and who waits in a group of `concurrency`
+//!   replay/            what steps did, to be replayed
+//!   series/            numbers over time
 //!   releases/ID/       immutable releases
 //!   instances/ID/      shim, output and exit status of each instance
 //!   volumes/           named volumes
@@ -86,6 +88,11 @@ impl State {
     /// Returns where it is kept who waits for whom.
     pub fn concurrency(&self) -> PathBuf {
         self.root.join("concurrency")
+    }
+
+    /// Returns where it is kept what steps did, to be replayed.
+    pub fn replay(&self) -> PathBuf {
+        self.root.join("replay")
     }
 
     /// Returns where releases are.
