@@ -4,10 +4,10 @@
 //! caller gives: [`gather`] finds the files, and the planner makes a plan within the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use source::workflow::{Call, Input, InputKind, Secrets, Work, Workflow};
+pub use source::workflow::{Files, Reference};
 use source::{Finding, Place, Span};
 
 use crate::expression::{Object, Scope, Value};
@@ -19,54 +19,29 @@ pub const MOST_LEVELS: usize = 10;
 /// How many different workflows one may call, directly or not.
 pub const MOST_FILES: usize = 50;
 
-/// Where the text of called workflows comes from.
-pub trait Files: Send + Sync {
-    /// Returns the text of a workflow, or why there is none.
-    fn text(&self, reference: &Reference) -> Result<String, String>;
-}
-
-/// Which workflow is called.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reference {
-    /// Owner and repository; none is the repository of the first workflow.
-    pub repository: Option<String>,
-    /// The path in the repository.
-    pub path: String,
-    /// The branch, tag or commit; none is the commit of the first workflow.
-    pub git_ref: Option<String>,
-}
-
-impl Reference {
-    /// Reads what stands behind `uses` of a job in the workflow that `caller` names.
-    ///
-    /// A path without a repository (`./path`, `$/path`) is in the repository of the caller.
-    pub fn of(uses: &str, caller: Option<&Reference>) -> Result<Self, String> {
-        if let Some(path) = ["./", "$/"].iter().find_map(|prefix| uses.strip_prefix(prefix)) {
-            return Ok(Self {
-                repository: caller.and_then(|caller| caller.repository.clone()),
-                git_ref: caller.and_then(|caller| caller.git_ref.clone()),
+/// Reads what stands behind `uses` of a job in the workflow that `caller` names.
+fn reference(uses: &str, caller: Option<&Reference>) -> Result<Reference, String> {
+    if uses.starts_with("./") || uses.starts_with("$/") {
+        return Ok(Reference::of(uses, caller));
+    }
+    let parts = uses.split_once('@').and_then(|(whole, git_ref)| {
+        let mut parts = whole.splitn(3, '/');
+        Some((parts.next()?, parts.next()?, parts.next()?, git_ref))
+    });
+    match parts {
+        Some((owner, name, path, git_ref))
+            if is_name(owner) && is_name(name) && !git_ref.is_empty() =>
+        {
+            Ok(Reference {
+                repository: Some(format!("{owner}/{name}")),
                 path: path.to_owned(),
-            });
+                git_ref: Some(git_ref.to_owned()),
+            })
         }
-        let parts = uses.split_once('@').and_then(|(whole, git_ref)| {
-            let mut parts = whole.splitn(3, '/');
-            Some((parts.next()?, parts.next()?, parts.next()?, git_ref))
-        });
-        match parts {
-            Some((owner, name, path, git_ref))
-                if is_name(owner) && is_name(name) && !git_ref.is_empty() =>
-            {
-                Ok(Self {
-                    repository: Some(format!("{owner}/{name}")),
-                    path: path.to_owned(),
-                    git_ref: Some(git_ref.to_owned()),
-                })
-            }
-            _ => Err(format!(
-                "`{uses}` is no workflow: it is `./.github/workflows/FILE` or \
-                 `OWNER/NAME/.github/workflows/FILE@REF`"
-            )),
-        }
+        _ => Err(format!(
+            "`{uses}` is no workflow: it is `./.github/workflows/FILE` or \
+             `OWNER/NAME/.github/workflows/FILE@REF`"
+        )),
     }
 }
 
@@ -74,19 +49,6 @@ impl Reference {
 fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !text.is_empty() && text.chars().all(is_plain) && !text.chars().all(|c| c == '.')
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(repository) = &self.repository {
-            write!(f, "{repository}/")?;
-        }
-        f.write_str(&self.path)?;
-        match &self.git_ref {
-            Some(git_ref) => write!(f, "@{git_ref}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// The workflows that the jobs of one workflow call, by the position of the job.
@@ -148,7 +110,7 @@ impl Gatherer<'_> {
             self.is_full = true;
             return Err(format!("workflows call each other more than {MOST_LEVELS} levels deep"));
         }
-        let reference = Reference::of(&call.uses.value, caller)?;
+        let reference = reference(&call.uses.value, caller)?;
         let name = reference.to_string();
         self.seen.insert(name.to_lowercase());
         if self.seen.len() > MOST_FILES {
