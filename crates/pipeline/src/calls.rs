@@ -19,6 +19,9 @@ pub const MOST_LEVELS: usize = 10;
 /// How many different workflows one may call, directly or not.
 pub const MOST_FILES: usize = 50;
 
+/// How many calls all workflows of one may make together: each may call the next many times.
+pub const MOST_CALLS: usize = 1_000;
+
 /// Reads what stands behind `uses` of a job in the workflow that `caller` names.
 fn reference(uses: &str, caller: Option<&Reference>) -> Result<Reference, String> {
     if uses.starts_with("./") || uses.starts_with("$/") {
@@ -66,7 +69,7 @@ pub struct Called {
 /// Finds the workflows that a workflow calls, directly or not, and what is wrong with them.
 pub fn gather(workflow: &Workflow, files: &dyn Files) -> (Calls, Vec<Finding>) {
     let mut gatherer =
-        Gatherer { files, seen: BTreeSet::new(), findings: Vec::new(), is_full: false };
+        Gatherer { files, seen: BTreeSet::new(), made: 0, findings: Vec::new(), is_full: false };
     let calls = gatherer.calls(workflow, None, 1);
     (calls, gatherer.findings)
 }
@@ -74,6 +77,7 @@ pub fn gather(workflow: &Workflow, files: &dyn Files) -> (Calls, Vec<Finding>) {
 struct Gatherer<'a> {
     files: &'a dyn Files,
     seen: BTreeSet<String>,
+    made: usize,
     findings: Vec<Finding>,
     is_full: bool,
 }
@@ -109,6 +113,11 @@ impl Gatherer<'_> {
         if level >= MOST_LEVELS {
             self.is_full = true;
             return Err(format!("workflows call each other more than {MOST_LEVELS} levels deep"));
+        }
+        self.made += 1;
+        if self.made > MOST_CALLS {
+            self.is_full = true;
+            return Err(format!("workflows may call each other at most {MOST_CALLS} times in all"));
         }
         let reference = reference(&call.uses.value, caller)?;
         let name = reference.to_string();
@@ -307,6 +316,21 @@ mod tests {
             (".github/workflows/a.yml", circle),
         ]);
         assert_eq!(said, ["workflows call each other more than 10 levels deep"]);
+    }
+
+    #[test]
+    fn a_few_files_that_call_each_other_very_often_are_refused_soon() {
+        let names = ["a", "b", "c", "d", "e"].map(|name| format!(".github/workflows/{name}.yml"));
+        let uses = names.each_ref().map(|name| format!("./{name}"));
+        let mut files = vec![("", calling("push", &[&uses[0]]))];
+        for (at, name) in names.iter().enumerate() {
+            let next = uses.get(at + 1).map(String::as_str);
+            let text = next.map(|next| calling("workflow_call", &[next; 100]));
+            files.push((name, text.unwrap_or_else(|| PLAIN.to_owned())));
+        }
+        let (found, said) = gathered(&files);
+        assert!(found <= MOST_CALLS, "{found}");
+        assert_eq!(said, ["workflows may call each other at most 1000 times in all"]);
     }
 
     #[test]
