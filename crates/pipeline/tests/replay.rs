@@ -25,6 +25,7 @@ macro_rules! tests {
 const TESTS: &[Test] = tests![
     a_step_whose_inputs_are_unchanged_is_replayed
     a_step_runs_again_when_what_it_depended_on_changes
+    a_step_runs_again_when_the_directory_it_writes_to_comes_or_goes
     a_step_that_cannot_be_known_runs_again
     what_is_allowed_is_overlooked
     a_replayed_step_hands_on_what_it_wrote
@@ -333,6 +334,19 @@ fn a_step_runs_again_when_what_it_depended_on_changes() {
     let env = workflow(&scripts, "COLOUR: red");
     assert_eq!(world.go(&env, true).cached, [false, false]);
     assert_eq!(world.go(&env, true).cached, [true, true]);
+}
+
+fn a_step_runs_again_when_the_directory_it_writes_to_comes_or_goes() {
+    let script = "exec 2>/dev/null\nset +e\necho 0 > d/new\ntrue";
+    let mut world = World::new(&[("d/old", "\n")]);
+    let first = world.run(&[script]);
+    world.files.remove("d/old");
+    let gone = world.run(&[script]);
+    assert_eq!(gone.cached, [false], "{:?}", gone.verdicts);
+    assert_ne!(gone.tree, first.tree);
+    world.files.insert("d/old".to_owned(), "\n".to_owned());
+    let back = world.run(&[script]);
+    assert_eq!(back.tree, first.tree, "{:?}", back.verdicts);
 }
 
 fn a_step_that_cannot_be_known_runs_again() {

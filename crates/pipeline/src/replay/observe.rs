@@ -227,6 +227,18 @@ pub fn depend(seen: &Seen, changes: &[Change], call: &Call, places: &Places) -> 
         let path = places.workspace.join(&change.path);
         *uses.entry(path).or_default() |= Uses::LINK | Uses::READ;
     }
+    // Whether a name can be made, and how asking for one fails, is up to the directory it is in.
+    let is_content = |path: &Path| places.of(path) == Place::Content;
+    let above: BTreeSet<PathBuf> = uses
+        .keys()
+        .filter(|path| is_content(path))
+        .filter_map(|path| path.parent())
+        .filter(|directory| is_content(directory))
+        .map(Path::to_owned)
+        .collect();
+    for directory in above {
+        *uses.entry(directory).or_default() |= Uses::LOOKED;
+    }
     let mut mentioned = Mentions::default();
     mentioned.search(call.script.as_bytes(), true);
     let mut inputs = BTreeSet::new();
