@@ -443,7 +443,10 @@ fn line() -> impl Strategy<Value = String> {
         name().prop_map(|one| format!("rm -rf {one}")),
         (name(), name()).prop_map(|(one, two)| format!("mv -T {one} {two}")),
         (name(), name()).prop_map(|(one, two)| format!("mv {one} {two}")),
-        (name(), name()).prop_map(|(one, two)| format!("cp -r {one} {two}")),
+        // A directory copied into itself holds what the order of its names makes of it.
+        (name(), name()).prop_map(|(one, two)| format!(
+            "case \"$(realpath -m {two})/\" in \"$(realpath -m {one})\"/*) ;; *) cp -r {one} {two};; esac"
+        )),
         (name(), name()).prop_map(|(one, two)| format!("ln {one} {two}")),
         (prop::sample::select(vec!["a", "d", "d/a", "../shop/d", "e"]), name())
             .prop_map(|(one, two)| format!("ln -sfn {one} {two}")),
