@@ -14,6 +14,7 @@ mod process;
 mod replayed;
 mod results;
 mod scope;
+mod spare;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -159,6 +159,14 @@ impl Stack {
         Ok(left)
     }
 
+    /// Folds the open layer; one that nobody wrote to stays for the next step.
+    pub(crate) fn fold_changes(&mut self) -> io::Result<()> {
+        match &self.open {
+            Some(open) if open.parts == 0 && is_untouched(&open.upper, &self.store.base)? => Ok(()),
+            _ => self.fold(),
+        }
+    }
+
     /// Puts an open layer into the workspace and closes it.
     pub(crate) fn fold(&mut self) -> io::Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };

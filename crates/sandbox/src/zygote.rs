@@ -473,7 +473,7 @@ impl<'a> Server<'a> {
     fn fold(&mut self, id: u64) -> io::Result<()> {
         let folded = match &mut self.stack {
             _ if self.layered > 0 => Err(io::Error::from_raw_os_error(libc::EBUSY)),
-            Some(stack) => stack.fold(),
+            Some(stack) => stack.fold_changes(),
             None => Ok(()),
         };
         let errno = folded.err().map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));

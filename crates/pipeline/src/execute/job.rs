@@ -17,6 +17,7 @@ use super::output::now;
 use super::process::Running;
 use super::replayed::{self, JobReplay};
 use super::scope::{Status, StepScope};
+use super::spare::Spares;
 use super::{Denied, Engine, milliseconds};
 use crate::concurrency::Turn;
 use crate::expression::{Contexts, Object, Value};
@@ -231,6 +232,7 @@ pub(super) struct JobRun {
     /// Caches to save when the job has ended well.
     pub saves: Vec<crate::built_in::cache::Save>,
     pub replay: Option<JobReplay>,
+    pub spares: Arc<Spares>,
 }
 
 /// Runs a job from its queue to its end.
@@ -437,6 +439,7 @@ impl JobRun {
             .map_or("", |(_, path)| path.as_str());
         let has_bash = std::env::split_paths(path).any(|dir| dir.join("bash").is_file());
         let replay = JobReplay::open(engine, key, &dirs, &sandbox);
+        let spares = Arc::new(Spares::new(dirs.root.join("spare")));
         Ok(Self {
             engine: Arc::clone(engine),
             key: key.clone(),
@@ -464,6 +467,7 @@ impl JobRun {
             summary: String::new(),
             saves: Vec::new(),
             replay,
+            spares,
         })
     }
 
@@ -492,6 +496,9 @@ impl JobRun {
             Status::Failure => Conclusion::Failure,
             Status::Cancelled => Conclusion::Cancelled,
         };
+        if let Some(replay) = self.replay {
+            replay.close().await;
+        }
         // Every background step has ended, so nobody else holds the box.
         if let Some(sandbox) = Arc::into_inner(self.sandbox) {
             sandbox.close().await;

@@ -113,9 +113,7 @@ impl JobRun {
         output: &mut Output,
     ) -> Ended {
         let mut ended = Ended::good();
-        let made = files.list.iter().try_for_each(|(_, path)| {
-            OpenOptions::new().write(true).create_new(true).open(path).map(drop)
-        });
+        let made = files.list.iter().try_for_each(|(_, path)| self.spares.make(path).map(drop));
         if let Err(error) = made {
             return Ended::bad(format!("could not make the files of the step: {error}"));
         }
@@ -130,20 +128,24 @@ impl JobRun {
         if let Some(attempt) = &attempt
             && self.replay(attempt, &files.list, output, &mut ended).await
         {
-            self.read_files(&files.list, output, &mut ended);
+            self.read_files(&files.list, output, &mut ended, true);
+            ended.alone = true;
             return ended;
         }
+        let mut alone = false;
         output.tape = attempt.is_some().then(Vec::new);
         match self.spawn(&program, variables, attempt.is_some()).await {
             Ok((process, pipe)) => {
                 self.follow(Arc::clone(&process), pipe, output, &mut ended).await;
+                alone = process.exit().is_some_and(|exit| exit.alone);
                 if let Some(attempt) = attempt {
                     self.record(attempt, &process, &files.list, output, &ended).await;
                 }
             }
             Err(message) => ended.fail(message),
         }
-        self.read_files(&files.list, output, &mut ended);
+        self.read_files(&files.list, output, &mut ended, alone);
+        ended.alone = alone;
         ended
     }
 
@@ -455,11 +457,12 @@ impl JobRun {
         files: &[(FileCommand, PathBuf)],
         output: &mut Output,
         ended: &mut Ended,
+        alone: bool,
     ) {
         for (file, path) in files {
             let limit = if *file == FileCommand::StepSummary { MAX_SUMMARY } else { MAX_FILE };
             let text = read_written(path, limit);
-            let _ = std::fs::remove_file(path);
+            self.spares.put_away(path, alone);
             let wrong = match (file, text) {
                 (_, Ok(text)) if text.is_empty() => Ok(()),
                 (FileCommand::Env, Ok(text)) => self.set_variables(&text, output),

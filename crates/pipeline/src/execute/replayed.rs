@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use indexmap::IndexMap;
 use journal::JobKey;
@@ -21,13 +22,16 @@ use super::step::Ended;
 use crate::file_command::FileCommand;
 use crate::log::Kind;
 use crate::replay::key::{CANARY, Call, SETTING, hex};
-use crate::replay::observe::{Dependence, Traces, depend};
-use crate::replay::store::{Recording, Store, each_file};
+use crate::replay::observe::{Dependence, Known, Traces, depend};
+use crate::replay::store::{LastCalls, Recording, Store, each_file};
 use crate::replay::{Places, Verdict};
 
 /// How much the recordings may take.
 const MOST_BYTES: u64 = 2 << 30;
 const MOST_RECORDINGS: usize = 2000;
+
+/// How often it is looked whether they take more.
+const TIDY_EVERY: Duration = Duration::from_mins(5);
 
 /// The most output that is kept of a step.
 pub(super) const MOST_OUTPUT: usize = 16 << 20;
@@ -40,6 +44,8 @@ const TEMPORARY: &[&str] = &["/tmp", "/var/tmp", "/dev/shm"];
 pub(super) struct JobReplay {
     store: Store,
     places: Places,
+    known: Arc<Known>,
+    latest: Arc<LastCalls>,
     around: String,
     step: String,
     /// Whether nothing of earlier steps is in the private temporary directories.
@@ -98,8 +104,11 @@ impl JobReplay {
             surroundings.hidden,
         );
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let store = Store::new(dir.join("store"));
+        let step = format!("{}\n{key}", engine.plan.workflow.path);
         Some(Self {
-            store: Store::new(dir.join("store")),
+            latest: Arc::new(store.last_calls(&step)),
+            store,
             places: Places {
                 workspace: real(&dirs.workspace),
                 home: real(&home),
@@ -107,13 +116,20 @@ impl JobReplay {
                 own: Vec::new(),
                 hidden: surroundings.hidden.iter().map(|path| real(path)).collect(),
             },
+            known: Arc::default(),
             around,
-            step: format!("{}\n{key}", engine.plan.workflow.path),
+            step,
             temporary_is_empty: true,
             is_quiet: true,
             programs: BTreeMap::new(),
             present: String::new(),
         })
+    }
+
+    /// Writes down what the job ran, when it has ended.
+    pub async fn close(self) {
+        // It only helps to say why a step runs the next time.
+        let _ = tokio::task::spawn_blocking(move || self.latest.save()).await;
     }
 
     /// Names the files of the next program of a step, the same in each run.
@@ -201,10 +217,12 @@ impl JobRun {
         let (call, may_look) = (attempt.call.clone(), replay.temporary_is_empty);
         let name = hex(&Sha256::digest(&replay.present));
         let copy = self.dirs.root.join("layers").join(format!("replayed-{}", &name[..16]));
-        let found =
-            tokio::task::spawn_blocking(move || look_up(&store, &call, &places, may_look, &copy))
-                .await
-                .unwrap_or_else(|error| Err(error.to_string()));
+        let latest = Arc::clone(&replay.latest);
+        let found = tokio::task::spawn_blocking(move || {
+            look_up(&store, &call, &latest, &places, may_look, &copy)
+        })
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()));
         let (recording, layer) = match found {
             Ok(found) => found,
             Err(why) => {
@@ -287,8 +305,7 @@ impl JobRun {
         let store = replay.store.clone();
         let Attempt { call, canary, began } = attempt;
         let took = now().saturating_sub(began);
-        let remembered = store.clone();
-        let (last, is_alone) = (call.clone(), exit.alone);
+        let is_alone = exit.alone;
         if ended.outcome != journal::Conclusion::Success {
             return Err("only what succeeds is replayed".to_owned());
         }
@@ -311,19 +328,21 @@ impl JobRun {
         if masker.finds_in(&shown) || written.values().any(|text| masker.finds_in(text)) {
             return Err("it shows a secret".to_owned());
         }
-        let places = replay.places.clone();
+        let (places, known) = (replay.places.clone(), replay.known.clone());
+        let latest = replay.latest.clone();
         let layer = exit.layer;
         if let Some(why) = &exit.layer_failure {
             return Err(format!("its changes could not be recorded: {why}"));
         }
         // What it looked at is read before the layer is folded, while it is as the step found it.
         let kept = tokio::task::spawn_blocking(move || {
-            let _ = remembered.remember(&last);
+            latest.remember(call.clone());
             let changes = match &layer {
                 Some(layer) => layer.changes().map_err(|error| error.to_string())?,
                 None => Vec::new(),
             };
-            let Dependence { inputs, temporary, why_not } = depend(&seen, &changes, &call, &places);
+            let Dependence { inputs, temporary, why_not } =
+                depend(&seen, &changes, &call, &places, &known);
             if let Some(why) = why_not {
                 return Err(why);
             }
@@ -377,12 +396,13 @@ fn keep_layer(
 fn look_up(
     store: &Store,
     call: &Call,
+    latest: &LastCalls,
     places: &Places,
     may_look: bool,
     copy: &Path,
 ) -> Result<(Recording, Option<Layer>), String> {
     let mut why = None;
-    for (dir, recording) in store.find(&call.key()) {
+    for (path, recording) in store.find(&call.key()) {
         if recording.temporary && !may_look {
             why.get_or_insert_with(|| "an earlier step left temporary files".to_owned());
             continue;
@@ -397,32 +417,32 @@ fn look_up(
                 Ok(layer) => Some(layer),
                 Err(error) => {
                     let _ = std::fs::remove_dir_all(copy);
-                    store.forget(&dir);
+                    store.forget(&path);
                     why = Some(format!("its recording cannot be used: {error}"));
                     continue;
                 }
             },
         };
-        store.touch(&dir);
+        store.touch(&path);
         return Ok((recording, layer));
     }
     Err(why.unwrap_or_else(|| {
-        let before = store.last_call(&call.step);
-        before
-            .and_then(|before| call.difference(&before))
+        latest
+            .of(&call.step)
+            .and_then(|before| call.difference(before))
             .unwrap_or_else(|| "there is no recording of it".to_owned())
     }))
 }
 
-/// Keeps the recordings within their bounds.
+/// Keeps the recordings within their bounds. As all of them are read for it, not after every run.
 pub(super) fn tidy(engine: &Engine) {
-    if let Some(dir) = &engine.surroundings.replay {
-        Store::new(dir.join("store")).evict(MOST_BYTES, MOST_RECORDINGS);
+    let Some(dir) = &engine.surroundings.replay else { return };
+    let mark = dir.join("tidied");
+    let last = std::fs::metadata(&mark).and_then(|found| found.modified());
+    if last.is_ok_and(|last| last.elapsed().is_ok_and(|age| age < TIDY_EVERY)) {
+        return;
     }
-}
-
-/// Writes a file that is not there yet, so that no link leads the text elsewhere.
-pub(super) fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(text.as_bytes())
+    Store::new(dir.join("store")).evict(MOST_BYTES, MOST_RECORDINGS);
+    // Without the mark they are looked at again after the next run.
+    let _ = std::fs::write(mark, "");
 }

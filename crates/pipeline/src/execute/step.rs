@@ -1,5 +1,6 @@
 //! One step of a job.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +36,8 @@ pub(super) struct Ended {
     pub state: Pairs,
     /// How many milliseconds were saved, if nothing had to run.
     pub cached: Option<u64>,
+    /// Whether its last program was the only one in the box, and left none running.
+    pub alone: bool,
 }
 
 impl Ended {
@@ -46,6 +49,7 @@ impl Ended {
             outputs: Vec::new(),
             state: Vec::new(),
             cached: None,
+            alone: false,
         }
     }
 
@@ -371,7 +375,11 @@ impl JobRun {
             Err(message) => return Ended::bad(message),
         };
         let script_path = self.dirs.temp.join(format!("{}{}", files.id, shell.extension));
-        if let Err(error) = super::replayed::write_new(&script_path, &shell.script(&text)) {
+        let written = self
+            .spares
+            .make(&script_path)
+            .and_then(|mut file| file.write_all(shell.script(&text).as_bytes()));
+        if let Err(error) = written {
             return Ended::bad(format!("could not write the script of the step: {error}"));
         }
         output.say(Kind::Command, text.trim_end());
@@ -386,7 +394,7 @@ impl JobRun {
             env: Vec::new(),
         };
         let ended = self.run_program(program, files, env, output).await;
-        let _ = std::fs::remove_file(&script_path);
+        self.spares.put_away(&script_path, ended.alone);
         ended
     }
 

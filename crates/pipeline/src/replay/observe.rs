@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem;
 use sandbox::{Change, Seen, Uses};
@@ -18,6 +19,9 @@ use super::{Place, Places};
 
 /// Larger files of the machine are not searched for the names of variables.
 const SEARCHED: u64 = 1 << 20;
+
+/// Of how many files of the machine it is remembered what they mention.
+const MOST_KNOWN: usize = 20_000;
 
 /// How many names a link may lead through before a step is not replayed for it.
 const MOST_NAMES: usize = 64;
@@ -195,8 +199,14 @@ pub struct Dependence {
 
 /// Finds out what a step depended on, while the workspace still is as it was before the step.
 ///
-/// `changes` is its layer.
-pub fn depend(seen: &Seen, changes: &[Change], call: &Call, places: &Places) -> Dependence {
+/// `changes` is its layer; `known` is what earlier steps of the job found out about the machine.
+pub fn depend(
+    seen: &Seen,
+    changes: &[Change],
+    call: &Call,
+    places: &Places,
+    known: &Known,
+) -> Dependence {
     let mut found = Dependence::default();
     if let Some(why) = &seen.lost {
         found.why_not = Some(format!("not all of it was seen: {why}"));
@@ -243,11 +253,12 @@ pub fn depend(seen: &Seen, changes: &[Change], call: &Call, places: &Places) -> 
     mentioned.search(call.script.as_bytes(), true);
     let mut inputs = BTreeSet::new();
     for (path, used) in &uses {
-        if let Some(why) = judge(path, *used, seen, call, places) {
+        let place = places.of(path);
+        let there = fs::metadata(path).ok();
+        if let Some(why) = judge(path, *used, there.as_ref(), seen, call, places) {
             found.why_not = Some(why);
             return found;
         }
-        let place = places.of(path);
         match place {
             Place::Nothing | Place::Cache => continue,
             Place::Temporary => {
@@ -261,11 +272,12 @@ pub fn depend(seen: &Seen, changes: &[Change], call: &Call, places: &Places) -> 
             return found;
         };
         ask(text, *used, place, call, &mut inputs);
+        let Some(there) = there else { continue };
         if used.has(Uses::READ) {
-            mentioned.search_file(path, place);
+            mentioned.add(&known.mentions(path, &there, place));
         }
         if used.has(Uses::EXECUTED) {
-            for interpreter in interpreters(path) {
+            for interpreter in known.interpreters(path, &there, place) {
                 ask(&interpreter, Uses::READ, Place::Machine, call, &mut inputs);
             }
         }
@@ -314,14 +326,24 @@ fn ask(path: &str, used: Uses, place: Place, call: &Call, inputs: &mut BTreeSet<
 }
 
 /// Says why what a step did with a path keeps it from being replayed.
-fn judge(path: &Path, used: Uses, seen: &Seen, call: &Call, places: &Places) -> Option<String> {
+fn judge(
+    path: &Path,
+    used: Uses,
+    there: Option<&fs::Metadata>,
+    seen: &Seen,
+    call: &Call,
+    places: &Places,
+) -> Option<String> {
     let shown = path.display();
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    if used.has(Uses::EXECUTED) && CLOCKS.contains(&name) && !call.allows("clock") && path.exists()
+    if used.has(Uses::EXECUTED)
+        && CLOCKS.contains(&name)
+        && !call.allows("clock")
+        && there.is_some()
     {
         return Some(format!("it ran `{name}`, which tells the time"));
     }
-    if used.has(Uses::EXECUTED) && name == "uuidgen" && !call.allows("random") && path.exists() {
+    if used.has(Uses::EXECUTED) && name == "uuidgen" && !call.allows("random") && there.is_some() {
         return Some(format!("it ran `{name}`, which makes random names"));
     }
     let is_random = ["/dev/random", "/dev/urandom"].iter().any(|random| path == Path::new(random))
@@ -356,7 +378,7 @@ fn judge(path: &Path, used: Uses, seen: &Seen, call: &Call, places: &Places) -> 
         }
         Place::Content | Place::Machine => {
             use std::os::unix::fs::FileTypeExt;
-            let is_socket = fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+            let is_socket = there.is_some_and(|found| found.file_type().is_socket());
             is_socket.then(|| format!("it may have asked a service at {shown}"))
         }
         Place::Cache | Place::Nothing => None,
@@ -491,8 +513,57 @@ fn interpreters(path: &Path) -> Vec<String> {
     loader.into_iter().collect()
 }
 
-/// What texts mention.
+/// What was found in files of the machine, while they stay as they are: each step of a job reads the
+/// same programs and libraries.
 #[derive(Debug, Default)]
+pub struct Known {
+    files: Mutex<HashMap<PathBuf, Found>>,
+}
+
+/// What was found in a file.
+#[derive(Debug, Default, Clone)]
+struct Found {
+    stamp: String,
+    mentions: Option<Mentions>,
+    interpreters: Option<Vec<String>>,
+}
+
+impl Known {
+    fn mentions(&self, path: &Path, there: &fs::Metadata, place: Place) -> Mentions {
+        let search = || Mentions::of_file(path, there, place);
+        self.find(path, there, place, |found| found.mentions.get_or_insert_with(search).clone())
+    }
+
+    fn interpreters(&self, path: &Path, there: &fs::Metadata, place: Place) -> Vec<String> {
+        let read = || interpreters(path);
+        self.find(path, there, place, |found| found.interpreters.get_or_insert_with(read).clone())
+    }
+
+    fn find<T>(
+        &self,
+        path: &Path,
+        there: &fs::Metadata,
+        place: Place,
+        ask: impl FnOnce(&mut Found) -> T,
+    ) -> T {
+        if place != Place::Machine {
+            return ask(&mut Found::default());
+        }
+        let stamp = stamp(there, true);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.len() >= MOST_KNOWN {
+            files.clear();
+        }
+        let found = files.entry(path.to_owned()).or_default();
+        if found.stamp != stamp {
+            *found = Found { stamp, ..Found::default() };
+        }
+        ask(found)
+    }
+}
+
+/// What texts mention.
+#[derive(Debug, Default, Clone)]
 struct Mentions {
     variables: BTreeSet<&'static str>,
     clock: bool,
@@ -515,17 +586,24 @@ impl Mentions {
         }
     }
 
-    fn search_file(&mut self, path: &Path, place: Place) {
-        let Ok(found) = fs::metadata(path) else { return };
+    fn of_file(path: &Path, there: &fs::Metadata, place: Place) -> Self {
+        let mut mentions = Self::default();
         let limit = if place == Place::Machine { SEARCHED } else { 64 << 20 };
-        if !found.is_file() || found.len() > limit {
-            return;
+        if !there.is_file() || there.len() > limit {
+            return mentions;
         }
-        let Ok(text) = fs::read(path) else { return };
+        let Ok(text) = fs::read(path) else { return mentions };
         let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let is_script = first.starts_with(b"#!") && memmem::find(first, b"sh").is_some();
         let is_named = path.extension().is_some_and(|end| end == "sh" || end == "bash");
-        self.search(&text, place == Place::Content && (is_script || is_named));
+        mentions.search(&text, place == Place::Content && (is_script || is_named));
+        mentions
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.variables.extend(&other.variables);
+        self.clock |= other.clock;
+        self.random |= other.random;
     }
 }
 

@@ -1,22 +1,24 @@
 //! Recordings on disk.
 //!
 //! ```text
-//! recordings/<key>/<name>/recording.json   inputs, files of commands, the name of the layer
-//!                         log              the output as it came
+//! recordings/<..>/<key>-<name>             a checksum; inputs, files of commands, the name of the
+//!                                          layer; the output as it came
 //! layers/<digest>/upper, changes           a layer, named by its content
-//! latest/<step>.json                       the last call of a step, to tell what changed since
+//! latest/<job>.json                        the last calls of its steps, to tell what changed since
 //! new/                                     what is being written
 //! ```
 //!
-//! Everything is made in `new` and renamed into its place when it is whole, so that a crash leaves
-//! nothing half written; a layer is compared with its digest each time it is used. All of it can be
-//! removed at any time, also while steps run.
+//! Everything is made in `new` and renamed into its place when it is whole. Nobody waits for the
+//! disk: what a loss of power leaves half written is found by its checksum, as a layer is by its
+//! digest, each time it is used. All of it can be removed at any time, also while steps run.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use sandbox::Layer;
@@ -49,6 +51,31 @@ pub struct Recording {
     pub output: Vec<u8>,
 }
 
+impl Recording {
+    /// Reads a recording; none if it is damaged.
+    fn read(file: &[u8]) -> Option<Self> {
+        let (checksum, rest) = file.split_at_checked(32)?;
+        if Sha256::digest(rest)[..] != *checksum {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', rest)?;
+        let mut recording: Self = serde_json::from_slice(&rest[..end]).ok()?;
+        recording.output = rest[end + 1..].to_vec();
+        Some(recording)
+    }
+
+    /// Writes a recording: a checksum of what follows, a line of JSON, the output.
+    fn written(&self) -> io::Result<Vec<u8>> {
+        let mut file = vec![0; 32];
+        serde_json::to_writer(&mut file, self)?;
+        file.push(b'\n');
+        file.extend(&self.output);
+        let checksum = Sha256::digest(&file[32..]);
+        file[..32].copy_from_slice(&checksum);
+        Ok(file)
+    }
+}
+
 /// Where recordings are kept.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -63,34 +90,32 @@ impl Store {
 
     /// Lists the recordings of a call, the last one used first.
     pub fn find(&self, key: &str) -> Vec<(PathBuf, Recording)> {
-        let mut found: Vec<(SystemTime, PathBuf)> =
-            fs::read_dir(self.dir.join("recordings").join(key))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-                .collect();
+        let mut found: Vec<(SystemTime, PathBuf)> = fs::read_dir(self.drawer(key))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_name().as_bytes().starts_with(key.as_bytes()))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
         found.sort_by(|one, other| other.cmp(one));
-        let recordings = found.into_iter().take(MOST_TRIED).filter_map(|(_, dir)| {
-            let text = fs::read(dir.join("recording.json")).ok()?;
-            let mut recording: Recording = serde_json::from_slice(&text).ok()?;
-            recording.output = fs::read(dir.join("log")).ok()?;
-            Some((dir, recording))
+        let recordings = found.into_iter().take(MOST_TRIED).filter_map(|(_, path)| {
+            let recording = Recording::read(&fs::read(&path).ok()?)?;
+            Some((path, recording))
         });
         recordings.collect()
     }
 
     /// Makes a recording the last one used.
-    pub fn touch(&self, dir: &Path) {
-        if let Ok(file) = fs::File::open(dir) {
+    pub fn touch(&self, recording: &Path) {
+        if let Ok(file) = fs::File::open(recording) {
             // What cannot be touched is only forgotten earlier.
             let _ = file.set_modified(SystemTime::now());
         }
     }
 
     /// Forgets a recording that turned out to be damaged.
-    pub fn forget(&self, dir: &Path) {
-        let _ = fs::remove_dir_all(dir);
+    pub fn forget(&self, recording: &Path) {
+        let _ = fs::remove_file(recording);
     }
 
     /// Copies a kept layer for one use and returns it if it is what its name says.
@@ -114,8 +139,8 @@ impl Store {
         let (digest, bytes) = digest_of(layer)?;
         let place = self.dir.join("layers").join(&digest);
         if !place.is_dir() {
-            let new = self.new_dir()?;
-            layer.keep(&new)?;
+            let new = self.new_name()?;
+            making_its_directory(&new, || layer.keep(&new))?;
             put(&new, &place)?;
         }
         Ok((digest, bytes))
@@ -123,67 +148,62 @@ impl Store {
 
     /// Keeps a recording.
     pub fn keep(&self, call: &Call, recording: &Recording) -> io::Result<()> {
-        let new = self.new_dir()?;
-        fs::create_dir(&new)?;
-        write_whole(&new.join("log"), &recording.output)?;
-        write_whole(&new.join("recording.json"), &serde_json::to_vec(recording)?)?;
         let name = hex(&Sha256::digest(serde_json::to_vec(&recording.inputs)?))[..16].to_owned();
-        let place = self.dir.join("recordings").join(call.key()).join(name);
         // The same inputs with another result: the newer one counts.
-        let _ = fs::remove_dir_all(&place);
-        put(&new, &place)
+        let key = call.key();
+        let place = self.drawer(&key).join(format!("{key}-{name}"));
+        self.put_file(&recording.written()?, &place)
     }
 
-    /// Remembers the last call of a step.
-    pub fn remember(&self, call: &Call) -> io::Result<()> {
-        let new = self.new_dir()?;
-        fs::write(&new, serde_json::to_vec(call)?)?;
-        put(&new, &self.latest(&call.step))
+    /// Returns the directory of a recording: one for each two digits, as a directory for each key
+    /// costs more to make than the recording.
+    fn drawer(&self, key: &str) -> PathBuf {
+        self.dir.join("recordings").join(&key[..2])
     }
 
-    /// Returns the last call of a step.
-    pub fn last_call(&self, step: &str) -> Option<Call> {
-        serde_json::from_slice(&fs::read(self.latest(step)).ok()?).ok()
+    /// Returns the last calls of the steps of a job.
+    pub fn last_calls(&self, job: &str) -> LastCalls {
+        let name = hex(&Sha256::digest(job.as_bytes()));
+        let file = self.dir.join("latest").join(format!("{}.json", &name[..32]));
+        LastCalls { store: self.clone(), file, before: OnceLock::new(), since: Mutex::default() }
     }
 
-    fn latest(&self, step: &str) -> PathBuf {
-        let name = hex(&Sha256::digest(step.as_bytes()));
-        self.dir.join("latest").join(format!("{}.json", &name[..32]))
+    fn put_file(&self, bytes: &[u8], place: &Path) -> io::Result<()> {
+        let new = self.new_name()?;
+        making_its_directory(&new, || fs::write(&new, bytes))?;
+        making_its_directory(place, || fs::rename(&new, place))
     }
 
-    fn new_dir(&self) -> io::Result<PathBuf> {
-        let new = self.dir.join("new");
-        fs::create_dir_all(&new)?;
+    fn new_name(&self) -> io::Result<PathBuf> {
         let mut name = [0; 12];
         getrandom::fill(&mut name).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(new.join(hex(&name)))
+        Ok(self.dir.join("new").join(hex(&name)))
     }
 
     /// Removes what was used longest ago until at most so many bytes of layers and recordings stay.
     pub fn evict(&self, most_bytes: u64, most_recordings: usize) {
         let mut all: Vec<(SystemTime, PathBuf, Option<String>, u64)> = Vec::new();
-        let keys = fs::read_dir(self.dir.join("recordings")).into_iter().flatten().flatten();
-        for dir in keys.flat_map(|key| fs::read_dir(key.path()).into_iter().flatten().flatten()) {
-            let dir = dir.path();
-            let read = fs::read(dir.join("recording.json")).ok();
-            let recording = read.and_then(|text| serde_json::from_slice::<Recording>(&text).ok());
-            let used = fs::metadata(&dir).and_then(|found| found.modified());
+        let drawers = fs::read_dir(self.dir.join("recordings")).into_iter().flatten().flatten();
+        for path in drawers.flat_map(|one| fs::read_dir(one.path()).into_iter().flatten().flatten())
+        {
+            let path = path.path();
+            let recording = fs::read(&path).ok().and_then(|bytes| Recording::read(&bytes));
+            let used = fs::metadata(&path).and_then(|found| found.modified());
             match (recording, used) {
                 (Some(recording), Ok(used)) => {
-                    let log = fs::metadata(dir.join("log")).map_or(0, |log| log.len());
-                    let own = log + 200 * recording.inputs.len() as u64;
-                    all.push((used, dir, recording.layer, recording.bytes + own));
+                    let own = recording.output.len() as u64 + 200 * recording.inputs.len() as u64;
+                    all.push((used, path, recording.layer, recording.bytes + own));
                 }
-                _ => self.forget(&dir),
+                _ => self.forget(&path),
             }
         }
         all.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
         let mut bytes = 0;
         let mut wanted = std::collections::BTreeSet::new();
-        for (at, (_, dir, layer, size)) in all.into_iter().enumerate() {
+        for (at, (_, path, layer, size)) in all.into_iter().enumerate() {
             bytes += size;
             if bytes > most_bytes || at >= most_recordings {
-                self.forget(&dir);
+                self.forget(&path);
             } else {
                 wanted.extend(layer);
             }
@@ -205,6 +225,44 @@ impl Store {
     }
 }
 
+/// The last calls of the steps of a job.
+#[derive(Debug)]
+pub struct LastCalls {
+    store: Store,
+    file: PathBuf,
+    before: OnceLock<BTreeMap<String, Call>>,
+    since: Mutex<BTreeMap<String, Call>>,
+}
+
+impl LastCalls {
+    /// Returns the last call of a step in an earlier run.
+    pub fn of(&self, step: &str) -> Option<&Call> {
+        self.before().get(step)
+    }
+
+    fn before(&self) -> &BTreeMap<String, Call> {
+        let read = || serde_json::from_slice(&fs::read(&self.file).ok()?).ok();
+        self.before.get_or_init(|| read().unwrap_or_default())
+    }
+
+    /// Remembers a call for the runs that follow.
+    pub fn remember(&self, call: Call) {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.insert(call.step.clone(), call);
+    }
+
+    /// Writes down what was remembered. What is lost before that is only told less well.
+    pub fn save(&self) -> io::Result<()> {
+        let since = std::mem::take(&mut *self.since.lock().unwrap_or_else(PoisonError::into_inner));
+        if since.is_empty() {
+            return Ok(());
+        }
+        let mut all = self.before().clone();
+        all.extend(since);
+        self.store.put_file(&serde_json::to_vec(&all)?, &self.file)
+    }
+}
+
 /// Tells whether nobody can be at work on a path any more.
 fn is_old(path: &Path) -> bool {
     let changed = fs::symlink_metadata(path).map(|found| found.ctime());
@@ -214,10 +272,7 @@ fn is_old(path: &Path) -> bool {
 }
 
 fn put(new: &Path, place: &Path) -> io::Result<()> {
-    if let Some(parent) = place.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::rename(new, place) {
+    match making_its_directory(place, || fs::rename(new, place)) {
         Ok(()) => Ok(()),
         // Somebody else was first with the same content.
         Err(_) if place.is_dir() => fs::remove_dir_all(new),
@@ -225,10 +280,15 @@ fn put(new: &Path, place: &Path) -> io::Result<()> {
     }
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// Does what makes a file in a directory; makes the directory, too, if it is not there.
+fn making_its_directory(path: &Path, make: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match (make(), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(parent)?;
+            make()
+        }
+        (done, _) => done,
+    }
 }
 
 /// Names a layer by its content: paths, kinds, permissions, bytes, and what it says is deleted.
@@ -356,12 +416,15 @@ mod tests {
         answers.sort();
         assert_eq!(answers, ["one", "two"]);
         assert_eq!(store.find(&call.key())[0].1.output, b"out\xff");
-        for (dir, _) in store.find(&call.key()) {
-            fs::write(dir.join("recording.json"), b"{\"took\":").expect("damaged");
+        for (path, _) in store.find(&call.key()) {
+            let mut bytes = fs::read(&path).expect("there");
+            // The last byte is one of the output, which nothing but the checksum looks at.
+            *bytes.last_mut().expect("long") ^= 1;
+            fs::write(path, bytes).expect("damaged");
         }
         assert!(store.find(&call.key()).is_empty());
         store.evict(u64::MAX, 10);
-        let left = fs::read_dir(dir.path().join("recordings").join(call.key())).expect("there");
+        let left = fs::read_dir(store.drawer(&call.key())).expect("there");
         assert_eq!(left.count(), 0, "what is damaged goes");
     }
 
@@ -371,9 +434,12 @@ mod tests {
         let store = Store::new(dir.path());
         for script in ["a", "b", "c"] {
             store.keep(&call(script), &recording(script)).expect("kept");
-            let (dir, _) = store.find(&call(script).key()).remove(0);
+            let (path, _) = store.find(&call(script).key()).remove(0);
             let age = std::time::Duration::from_secs(if script == "a" { 1 } else { 100 });
-            fs::File::open(dir).expect("there").set_modified(SystemTime::now() - age).expect("set");
+            fs::File::open(path)
+                .expect("there")
+                .set_modified(SystemTime::now() - age)
+                .expect("set");
         }
         store.evict(u64::MAX, 1);
         let left = |script| store.find(&call(script).key()).len();
@@ -384,9 +450,16 @@ mod tests {
     fn the_last_call_of_a_step_is_remembered() {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::new(dir.path());
-        assert_eq!(store.last_call("s"), None);
-        store.remember(&call("one")).expect("kept");
-        store.remember(&call("two")).expect("kept");
-        assert_eq!(store.last_call("s"), Some(call("two")));
+        let again = |script: &str| {
+            let calls = store.last_calls("job");
+            let before = calls.of("s").cloned();
+            calls.remember(call(script));
+            calls.save().expect("kept");
+            before
+        };
+        assert_eq!(again("one"), None);
+        assert_eq!(again("two"), Some(call("one")));
+        assert_eq!(again("two"), Some(call("two")));
+        assert_eq!(store.last_calls("other").of("s"), None);
     }
 }
