@@ -105,6 +105,12 @@ pub enum Command {
     Logs(LogsArgs),
     /// Numbers over time: a question in PromQL, drawn in the terminal
     Metrics(MetricsArgs),
+    /// Prometheus rule files: check them, and run their unit tests
+    Rules {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: RulesCommand,
+    },
     /// Cause, evidence, what changed, who was affected, what was done, what to do next
     #[command(alias = "explain")]
     Why(WhyArgs),
@@ -203,6 +209,34 @@ pub struct MetricsServeArgs {
     /// Answer a write only when it is on the disk
     #[arg(long)]
     pub sync: bool,
+}
+
+/// What to do with rule files.
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Say what is wrong with rule files, their queries and templates included
+    Check(RulesCheckArgs),
+    /// Run unit tests of rules, written as for promtool
+    Test(RulesTestArgs),
+}
+
+/// Options of `rules check`.
+#[derive(Debug, Args)]
+pub struct RulesCheckArgs {
+    /// The files; those of rules/ if left out
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Options of `rules test`.
+#[derive(Debug, Args)]
+pub struct RulesTestArgs {
+    /// The files with tests
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Only tests whose name fits this pattern; may be given again
+    #[arg(long, value_name = "PATTERN")]
+    pub run: Vec<String>,
 }
 
 /// Options of `demo`.

@@ -88,6 +88,7 @@ fn run(cli: Cli) -> Outcome {
             Some(Command::Status) => command::status::run(&global).await,
             Some(Command::Logs(args)) => command::logs::run(&args, &global).await,
             Some(Command::Metrics(args)) => command::metrics::run(&args, &global).await,
+            Some(Command::Rules { command }) => command::rules::run(&command, &global),
             Some(Command::Why(args)) => command::why::run(&args, &global),
             Some(Command::Incidents) => command::timeline::incidents(&global),
             Some(Command::Timeline(args)) => command::timeline::run(&args, &global).await,

@@ -1,11 +1,14 @@
-//! The PromQL in Prometheus rule files, for those who check them.
+//! The queries and templates in Prometheus rule files, for those who check them.
 
+use std::time::Duration;
+
+use source::Finding;
 use source::git::GitError;
-use source::{Finding, Place};
+use watch::rule::Rules;
 
 use crate::tree::Tree;
 
-/// Returns what is wrong with the queries of all rule files below `rules`.
+/// Returns what is wrong with the queries and templates of all rule files below `rules`.
 ///
 /// That the files themselves can be read is for `guard` to check.
 pub fn findings(tree: &Tree) -> Result<Vec<Finding>, GitError> {
@@ -15,19 +18,7 @@ pub fn findings(tree: &Tree) -> Result<Vec<Finding>, GitError> {
 
 fn queries(path: &str, text: &str) -> Vec<Finding> {
     let (file, _) = source::rules::read(path, text);
-    let groups = file.iter().flat_map(|file| &file.groups);
-    groups
-        .flat_map(|group| &group.rules)
-        .filter_map(|rule| {
-            let error = promql::parse(&rule.query.text).err()?;
-            let span = rule.query.span_of(error.span.start..error.span.end);
-            let finding = Finding::error("promql", error.message, Place::at(path, span));
-            Some(match error.help {
-                Some(help) => finding.help(help),
-                None => finding,
-            })
-        })
-        .collect()
+    file.map(|file| Rules::new(path, &file, Duration::from_mins(1)).1).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! and [`Query::span_of`] says where in the file a part of a query stands.
 
 mod duration;
+pub mod unit_test;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,6 +14,8 @@ use serde::Serialize;
 
 use crate::yaml::{self, Findings, Node, Scalar};
 use crate::{Finding, Position, Span, Spanned};
+
+pub use duration::parse as parse_duration;
 
 /// A rule file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -178,12 +181,16 @@ fn rule(node: &Node, findings: &mut Findings) -> Option<Rule> {
     node.expect_mapping(findings)?;
     known_keys(node, RULE_KEYS, findings);
     let kind = kind(node, findings);
-    let query = required(node, "expr", "a rule", findings).and_then(|text| {
-        let scalar = node.get("expr")?.as_scalar()?.clone();
-        Some(Query { text: text.value, span: text.span, scalar })
-    });
+    let query = query(node, "expr", "a rule", findings);
     let labels = labels(node, "labels", findings);
     Some(Rule { span: node.span, kind: kind?, query: query?, labels })
+}
+
+/// The query under a key that must be there.
+fn query(node: &Node, key: &str, owner: &str, findings: &mut Findings) -> Option<Query> {
+    let text = required(node, key, owner, findings)?;
+    let scalar = node.get(key)?.as_scalar()?.clone();
+    Some(Query { text: text.value, span: text.span, scalar })
 }
 
 fn kind(node: &Node, findings: &mut Findings) -> Option<RuleKind> {

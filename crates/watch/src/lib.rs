@@ -11,6 +11,7 @@
 //! | [`restart`] | when does an instance that ended start again, and when is that pointless? |
 //! | [`heal`] | may Marline do something about it, or is a brake on? |
 //! | [`rule`] | which alerts of the rule files fire? |
+//! | [`template`] | what does a text say once its places are filled? |
 //! | [`incident`] | is this one cause or two? since when, who is affected, what is suspected? |
 //!
 //! # Glossary
@@ -29,4 +30,5 @@ pub mod incident;
 pub mod probe;
 pub mod restart;
 pub mod rule;
+pub mod template;
 pub mod verdict;

@@ -2,26 +2,47 @@
 //!
 //! [`Rules::new`] takes what `source::rules` read and finds what is wrong in queries and templates;
 //! [`Rules::evaluate`] is called with the time and evaluates the groups that are due. Between two
-//! calls the state of the alerts is in the value.
+//! calls the state of the alerts is in the value, and in the series `ALERTS` and
+//! `ALERTS_FOR_STATE` as Prometheus writes them, from which [`Rules::resuming`] takes it up again.
 
-mod template;
+pub mod unit_test;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use promql::{EvalError, Expr, Quantity, Value};
-use series::{AppendError, Labels, METRIC_NAME, Row, STALE, Store};
+use series::{
+    AppendError, Labels, METRIC_NAME, Matcher, Millis, Row, STALE, Select, Store, is_stale,
+};
 use source::rules::{Query, RuleFile, RuleKind};
 use source::{Finding, Place};
 
 use crate::restart::between;
-use template::Template;
+use crate::template::{Scope, Template, Value as Filling};
 
 /// The rules of some files, ready to be evaluated.
 #[derive(Debug, Default)]
 pub struct Rules {
     groups: Vec<Group>,
+    /// Whether groups take their alerts up from the series when they are first evaluated.
+    resumes: bool,
+    outside: Outside,
+}
+
+/// What rules know of the world around them.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    /// Where people reach the pages: `$externalURL`.
+    pub url: String,
+    /// `$externalLabels`.
+    pub labels: Labels,
+}
+
+impl Default for Outside {
+    fn default() -> Self {
+        Self { url: String::new(), labels: Labels::empty() }
+    }
 }
 
 #[derive(Debug)]
@@ -53,6 +74,8 @@ enum Kind {
         keep_firing: Duration,
         annotations: Vec<(String, Template)>,
         active: HashMap<Labels, Active>,
+        /// What was written the last time of `ALERTS` and `ALERTS_FOR_STATE`.
+        written: HashSet<Labels>,
     },
 }
 
@@ -71,8 +94,11 @@ pub struct Active {
     pub since: Timestamp,
     /// Since when it fires; before that it is pending.
     pub fires_since: Option<Timestamp>,
-    /// When the condition was last seen to hold.
-    pub held: Timestamp,
+    /// Since when the condition does not hold any more, while `keep_firing_for` keeps it.
+    pub ended: Option<Timestamp>,
+    /// Until when it stays although nobody saw its condition: an earlier process did, and the
+    /// numbers of this one are not back.
+    pub kept_until: Option<Timestamp>,
 }
 
 /// What an evaluation changed.
@@ -163,6 +189,17 @@ pub struct Evaluated {
 }
 
 const ALERT_NAME: &str = "alertname";
+const ALERT_STATE: &str = "alertstate";
+
+/// What templates of rules may name.
+const VARIABLES: [&str; 4] = ["labels", "value", "externalLabels", "externalURL"];
+
+/// How far back the state of an alert is taken up, as Prometheus' `--rules.alert.for-outage-tolerance`.
+const OUTAGE: Duration = Duration::from_hours(1);
+
+/// How long an alert that fired stays after a start when its numbers are missing: as long as a
+/// number stands for "now".
+const NUMBERS_BACK_AFTER: Duration = Duration::from_mins(5);
 
 impl Rules {
     /// Adds the rules of a file, with everything that is wrong in its queries and templates.
@@ -194,19 +231,45 @@ impl Rules {
         (rules, findings)
     }
 
+    /// Takes alerts up from the series when a group is first evaluated, as an earlier process left
+    /// them.
+    #[must_use]
+    pub fn resuming(self) -> Self {
+        Self { resumes: true, ..self }
+    }
+
+    /// Says what `$externalURL` and `$externalLabels` are.
+    #[must_use]
+    pub fn outside(self, outside: Outside) -> Self {
+        Self { outside, ..self }
+    }
+
     /// Evaluates the groups that are due and says what changed.
     pub fn evaluate(&mut self, store: &Store, now: Timestamp) -> Evaluated {
+        self.evaluate_if(store, store, now, |group| {
+            group.evaluated.is_none_or(|last| between(last, now) >= group.interval)
+        })
+    }
+
+    /// Asks a source that shows what is written to the store, and perhaps more.
+    fn evaluate_if(
+        &mut self,
+        source: &dyn Select,
+        store: &Store,
+        now: Timestamp,
+        is_due: impl Fn(&Group) -> bool,
+    ) -> Evaluated {
         let mut evaluated = Evaluated::default();
-        for group in &mut self.groups {
-            if group.evaluated.is_some_and(|last| between(last, now) < group.interval) {
-                continue;
-            }
+        for group in self.groups.iter_mut().filter(|group| is_due(group)) {
+            let is_first = group.evaluated.is_none();
             group.evaluated = Some(now);
-            let asked = now.as_millisecond() - group.query_offset.as_millis() as i64;
+            let asked = now.as_millisecond().saturating_sub(group.query_offset.as_millis() as i64);
             for rule in &mut group.rules {
-                if let Err(source) =
-                    rule.evaluate(store, asked, now, group.limit, &mut evaluated.changes)
-                {
+                if is_first && self.resumes {
+                    rule.resume(store, now);
+                }
+                let moment = Moment { source, store, asked, now, outside: &self.outside };
+                if let Err(source) = rule.evaluate(&moment, group.limit, &mut evaluated.changes) {
                     let (group, rule) = (group.name.clone(), rule.name.clone());
                     evaluated.errors.push(RuleError { group, rule, source });
                 }
@@ -253,7 +316,7 @@ fn compile(
     let mut templates = |labels: &[source::rules::Label]| -> Vec<(String, Template)> {
         labels
             .iter()
-            .filter_map(|label| match Template::parse(&label.value.value) {
+            .filter_map(|label| match Template::parse(&label.value.value, &VARIABLES) {
                 Ok(template) => Some((label.name.value.clone(), template)),
                 Err(error) => {
                     let place = Place::at(path, label.value.span);
@@ -282,6 +345,7 @@ fn compile(
             keep_firing: keep_firing.as_ref().map_or(Duration::ZERO, |keep| keep.value),
             annotations: templates(annotations),
             active: HashMap::new(),
+            written: HashSet::new(),
         },
     };
     let name = rule.name().value.clone();
@@ -310,16 +374,73 @@ fn parse(path: &str, query: &Query, findings: &mut Vec<Finding>) -> Option<Expr>
     }
 }
 
+/// When and of what a rule is asked.
+struct Moment<'a> {
+    source: &'a dyn Select,
+    store: &'a Store,
+    /// The time that queries look at, and that results are written at.
+    asked: Millis,
+    now: Timestamp,
+    outside: &'a Outside,
+}
+
+impl Moment<'_> {
+    /// Fills a template; what goes wrong stands in its place, as in Prometheus.
+    fn fill(&self, template: &Template, labels: &Labels, value: f64) -> String {
+        let ask = |query: &str| self.ask(query);
+        let (labels, value) = (Filling::from(labels), Filling::Number(value));
+        let outer = Filling::from(&self.outside.labels);
+        let url = self.outside.url.as_str();
+        let dot = [
+            ("Labels", labels.clone()),
+            ("Value", value.clone()),
+            ("ExternalLabels", outer.clone()),
+            ("ExternalURL", url.into()),
+        ];
+        let scope = Scope {
+            dot: dot.into_iter().collect(),
+            variables: vec![
+                ("labels", labels),
+                ("value", value),
+                ("externalLabels", outer),
+                ("externalURL", url.into()),
+            ],
+            ask: Some(&ask),
+            external_url: url,
+            now: self.now,
+            ..Scope::default()
+        };
+        template.fill(&scope).unwrap_or_else(|error| format!("<error expanding template: {error}>"))
+    }
+
+    /// Answers `query` in a template.
+    fn ask(&self, query: &str) -> Result<Vec<Filling>, String> {
+        let expr = promql::parse(query).map_err(|error| error.to_string())?;
+        let value = promql::instant(self.source, &expr, self.asked);
+        match value.map_err(|error| error.to_string())? {
+            Value::Scalar(value) => Ok(vec![Filling::sample(&Labels::empty(), value)]),
+            Value::Vector(points) => Ok(points
+                .into_iter()
+                .filter_map(|point| Some(Filling::sample(&point.labels, point.value.number()?)))
+                .collect()),
+            Value::Text(text) => {
+                let labels = Labels::new([("__value__", text.as_str())]);
+                Ok(vec![Filling::sample(&labels, 0.0)])
+            }
+            Value::Matrix(_) => Err("a range vector has no single value".to_owned()),
+        }
+    }
+}
+
 impl Rule {
     fn evaluate(
         &mut self,
-        store: &Store,
-        asked: series::Millis,
-        now: Timestamp,
+        moment: &Moment,
         limit: u64,
         changes: &mut Vec<Change>,
     ) -> Result<(), Fault> {
-        let points = match promql::instant(store, &self.expr, asked).map_err(Fault::Query)? {
+        let Moment { source, store, asked, now, .. } = *moment;
+        let points = match promql::instant(source, &self.expr, asked).map_err(Fault::Query)? {
             Value::Scalar(value) => vec![(Labels::empty(), value)],
             Value::Vector(points) => {
                 let number = |point: promql::Point| match point.value {
@@ -338,9 +459,9 @@ impl Rule {
         let mut order = Vec::with_capacity(count);
         for (own, value) in points {
             let mut labels = own.with(METRIC_NAME, "");
-            let scope = template::Scope { labels: &labels.clone(), value };
+            let plain = labels.clone();
             for (name, template) in &self.labels {
-                labels = labels.with(name, &template.fill(&scope));
+                labels = labels.with(name, &moment.fill(template, &plain, value));
             }
             let kind_label =
                 if matches!(self.kind, Kind::Alert { .. }) { ALERT_NAME } else { METRIC_NAME };
@@ -352,48 +473,40 @@ impl Rule {
         }
         match &mut self.kind {
             Kind::Record { written } => {
-                let at = now.as_millisecond();
-                let ended = written.iter().filter(|labels| !named.contains_key(labels));
-                let mut rows: Vec<Row> =
-                    ended.map(|labels| Row::new(labels.clone(), at, STALE)).collect();
-                rows.extend(
-                    order.iter().map(|labels| Row::new(labels.clone(), at, named[labels].0)),
-                );
-                *written = order.into_iter().collect();
-                store.append(rows).map_err(Fault::Write)?;
+                let rows =
+                    order.iter().map(|labels| Row::new(labels.clone(), asked, named[labels].0));
+                write(store, asked, rows.collect(), written)
             }
-            Kind::Alert { hold, keep_firing, annotations, active } => {
+            Kind::Alert { hold, keep_firing, annotations, active, written } => {
                 for labels in order {
                     let (value, own) = &named[&labels];
-                    let scope = template::Scope { labels: own, value: *value };
                     let annotations = annotations
                         .iter()
-                        .map(|(name, template)| (name.clone(), template.fill(&scope)));
-                    let alert = active.entry(labels.clone()).or_insert_with(|| Active {
-                        alert: self.name.clone(),
-                        labels,
-                        annotations: Vec::new(),
-                        value: *value,
-                        since: now,
-                        fires_since: None,
-                        held: now,
-                    });
+                        .map(|(name, template)| (name.clone(), moment.fill(template, own, *value)));
+                    let alert = active
+                        .entry(labels.clone())
+                        .or_insert_with(|| Active::new(&self.name, labels, now));
                     alert.value = *value;
-                    alert.held = now;
+                    alert.ended = None;
+                    alert.kept_until = None;
                     alert.annotations = annotations.collect();
                     if alert.fires_since.is_none() && between(alert.since, now) >= *hold {
                         alert.fires_since = Some(now);
                         changes.push(Change::Fired(alert.clone()));
                     }
                 }
-                let mut over: Vec<Active> = active
-                    .values()
-                    .filter(|alert| !named.contains_key(&alert.labels))
-                    .filter(|alert| {
-                        alert.fires_since.is_none() || between(alert.held, now) >= *keep_firing
-                    })
-                    .cloned()
-                    .collect();
+                let mut over = Vec::new();
+                for alert in active.values_mut() {
+                    if named.contains_key(&alert.labels) {
+                        continue;
+                    }
+                    let ended = *alert.ended.get_or_insert(now);
+                    let is_kept = alert.kept_until.is_some_and(|until| now < until)
+                        || between(ended, now) < *keep_firing;
+                    if alert.fires_since.is_none() || !is_kept {
+                        over.push(alert.clone());
+                    }
+                }
                 over.sort_by(|a, b| a.labels.cmp(&b.labels));
                 for alert in over {
                     active.remove(&alert.labels);
@@ -401,8 +514,92 @@ impl Rule {
                         changes.push(Change::Resolved(alert));
                     }
                 }
+                let rows = active.values().flat_map(|alert| alert.rows(asked)).collect();
+                write(store, asked, rows, written)
             }
         }
-        Ok(())
+    }
+
+    /// Takes up the alerts that the series say were pending or fired when they were last evaluated.
+    /// The time that nobody looked does not count as time that the condition held.
+    fn resume(&mut self, store: &Store, now: Timestamp) {
+        let Kind::Alert { active, .. } = &mut self.kind else { return };
+        let to = now.as_millisecond();
+        let from = to.saturating_sub(OUTAGE.as_millis() as i64);
+        let select = |metric: &str, more: Option<Matcher>| {
+            let mut matchers =
+                vec![Matcher::equal(METRIC_NAME, metric), Matcher::equal(ALERT_NAME, &self.name)];
+            matchers.extend(more);
+            store.select(&matchers, from, to).unwrap_or_default()
+        };
+        let firing = select("ALERTS", Some(Matcher::equal(ALERT_STATE, "firing")));
+        for series in select("ALERTS_FOR_STATE", None) {
+            let Some(last) = series.samples.last().filter(|last| !is_stale(last.value)) else {
+                continue;
+            };
+            let labels = series.labels.with(METRIC_NAME, "");
+            let is_ours = self.labels.iter().all(|(name, template)| {
+                let fixed = template.is_plain().then(|| template.fill(&Scope::default()).ok());
+                fixed.flatten().is_none_or(|value| labels.get(name) == value)
+            });
+            let began = (last.value * 1000.0) as Millis;
+            let (Ok(since), true) = (Timestamp::from_millisecond(began), is_ours) else { continue };
+            let fired = firing.iter().any(|other| {
+                let is_same = other.labels.with(METRIC_NAME, "").with(ALERT_STATE, "") == labels;
+                is_same
+                    && other
+                        .samples
+                        .last()
+                        .is_some_and(|end| end.at == last.at && !is_stale(end.value))
+            });
+            let unseen = Duration::from_millis((to - last.at).max(0).unsigned_abs());
+            let mut alert = Active::new(&self.name, labels, since);
+            if fired {
+                alert.fires_since = Some(since);
+                alert.kept_until = now.checked_add(NUMBERS_BACK_AFTER).ok();
+            } else {
+                alert.since = since.checked_add(unseen).unwrap_or(now).min(now);
+            }
+            active.insert(alert.labels.clone(), alert);
+        }
+    }
+}
+
+/// Writes what a rule gave, and ends the series that it does not give any more.
+fn write(
+    store: &Store,
+    at: Millis,
+    mut rows: Vec<Row>,
+    written: &mut HashSet<Labels>,
+) -> Result<(), Fault> {
+    let now: HashSet<Labels> = rows.iter().map(|row| row.labels.clone()).collect();
+    let ended = written.iter().filter(|labels| !now.contains(labels));
+    rows.extend(ended.map(|labels| Row::new(labels.clone(), at, STALE)));
+    *written = now;
+    store.append(rows).map_err(Fault::Write)?;
+    Ok(())
+}
+
+impl Active {
+    fn new(alert: &str, labels: Labels, since: Timestamp) -> Self {
+        Self {
+            alert: alert.to_owned(),
+            labels,
+            annotations: Vec::new(),
+            value: 0.0,
+            since,
+            fires_since: None,
+            ended: None,
+            kept_until: None,
+        }
+    }
+
+    /// Returns `ALERTS` and `ALERTS_FOR_STATE` of this alert.
+    fn rows(&self, at: Millis) -> [Row; 2] {
+        let state = if self.fires_since.is_some() { "firing" } else { "pending" };
+        let alerts = self.labels.with(METRIC_NAME, "ALERTS").with(ALERT_STATE, state);
+        let since = self.since.as_millisecond().div_euclid(1000) as f64;
+        let for_state = self.labels.with(METRIC_NAME, "ALERTS_FOR_STATE");
+        [Row::new(alerts, at, 1.0), Row::new(for_state, at, since)]
     }
 }

@@ -72,7 +72,7 @@ fn an_alert_fires_after_its_for_and_resolves_after_its_keep_firing() {
         log.extend(told(&evaluated.changes).into_iter().map(|line| format!("{second} {line}")));
     }
     let labels = r#"{alertname="Down", job="web", severity="page", who="web"}"#;
-    assert_eq!(log, [format!("4 fired {labels}"), format!("9 resolved {labels}")]);
+    assert_eq!(log, [format!("4 fired {labels}"), format!("10 resolved {labels}")]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn mistakes_in_queries_and_templates_are_found_where_they_stand() {
       - alert: B
         expr: up == 0
         annotations:
-          summary: "{{ if true }}x{{ end }}"
+          summary: "{{ if true }}x{{ done }}"
       - alert: C
         expr: up[5m]
       - alert: Good
@@ -174,7 +174,7 @@ fn mistakes_in_queries_and_templates_are_found_where_they_stand() {
         told,
         [
             "rules.yml:5:15 rule-query: no function is called `rat`",
-            "rules.yml:9:20 rule-template: the template of `summary` cannot be used: `if` in `{{ if true }}` is not supported",
+            "rules.yml:9:20 rule-template: the template of `summary` cannot be used: no function is called `done`",
             "rules.yml:11:15 rule-query: a rule needs a number or an instant vector, this is a range vector",
         ]
     );
@@ -197,4 +197,52 @@ fn a_change_is_recorded_as_the_fact_it_is() {
         labels.into_iter().collect::<Vec<_>>(),
         [("severity".to_owned(), "page".to_owned())]
     );
+}
+
+#[test]
+fn alerts_are_written_as_series_and_end_with_a_marker() {
+    let mut rules = rules(DOWN);
+    let store = Store::default();
+    let up = Labels::metric("up", [("job", "web")]);
+    for (second, value) in [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0].iter().enumerate() {
+        set(&store, &up, second as i64, *value);
+        rules.evaluate(&store, at(second as i64));
+    }
+    let states = |state: &str| -> Vec<String> {
+        let matchers = [Matcher::equal("__name__", "ALERTS"), Matcher::equal("alertstate", state)];
+        let series = store.select(&matchers, 0, i64::MAX).expect("a selection");
+        let word = |value: f64| if is_stale(value) { "ends".to_owned() } else { value.to_string() };
+        series[0].samples.iter().map(|sample| word(sample.value)).collect()
+    };
+    assert_eq!(states("pending"), ["1", "1", "1", "ends"]);
+    assert_eq!(states("firing"), ["1", "1", "1", "ends"]);
+    let since = store
+        .select(&[Matcher::equal("__name__", "ALERTS_FOR_STATE")], 0, i64::MAX)
+        .expect("a selection");
+    assert_eq!(since[0].samples[0].value as i64, at(0).as_second());
+}
+
+#[test]
+fn a_restart_keeps_what_is_pending_and_what_fires() {
+    let store = Store::default();
+    let up = Labels::metric("up", [("job", "web")]);
+    let mut before = rules(DOWN);
+    for second in 0..3 {
+        set(&store, &up, second, 0.0);
+        assert_eq!(before.evaluate(&store, at(second)).changes, []);
+    }
+    // Down for 100 seconds, which do not count for `for: 3s`; the third second of it comes after.
+    set(&store, &up, 102, 0.0);
+    let mut after = rules(DOWN).resuming();
+    assert_eq!(after.evaluate(&store, at(102)).changes, []);
+    set(&store, &up, 103, 0.0);
+    assert_eq!(after.evaluate(&store, at(103)).changes.len(), 1);
+
+    // The next start finds no numbers yet: what fired is unknown, and stays.
+    let mut later = rules(DOWN).resuming();
+    assert_eq!(later.evaluate(&store, at(1000)).changes, []);
+    assert_eq!(later.active().count(), 1);
+    // With the numbers back it is resolved as ever.
+    set(&store, &up, 1400, 1.0);
+    assert_eq!(told(&later.evaluate(&store, at(1400)).changes).len(), 1);
 }

@@ -10,6 +10,7 @@ pub mod logs;
 pub mod metrics;
 mod preview;
 pub mod release;
+pub mod rules;
 pub mod run;
 pub mod secret;
 pub mod status;

@@ -70,7 +70,7 @@ impl Conductor {
                 rules.add(&name, &file, INTERVAL);
             }
         }
-        rules
+        rules.resuming()
     }
 
     /// Whether the journal says it already: alerts are kept over a restart of the conductor.

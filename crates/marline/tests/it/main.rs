@@ -14,5 +14,6 @@ mod events;
 mod guarded;
 mod metrics;
 mod probes;
+mod rules;
 mod running;
 mod world;

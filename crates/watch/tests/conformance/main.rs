@@ -1,0 +1,4 @@
+//! Rule files, their unit tests, and Alertmanager's files against the test data of those who made
+//! the formats.
+
+mod rules;
