@@ -14,7 +14,8 @@ pub mod key;
 pub mod observe;
 pub mod store;
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// Why a step ran, or that it did not have to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,22 +90,24 @@ const CACHES: &[&str] = &[
 ];
 
 impl Places {
-    pub(crate) fn of(&self, path: &std::path::Path) -> Place {
-        let below = |dir: &PathBuf| path.starts_with(dir);
+    pub(crate) fn of(&self, path: &Path) -> Place {
+        let below = |dir: &PathBuf| is_below(path, dir);
         if self.own.iter().any(below) {
             return Place::Nothing;
         }
         if below(&self.workspace) {
             return Place::Content;
         }
-        if let Ok(inner) = path.strip_prefix(&self.home) {
+        if below(&self.home)
+            && let Ok(inner) = path.strip_prefix(&self.home)
+        {
             let is_cache = CACHES.iter().any(|cache| inner.starts_with(cache));
             return if is_cache { Place::Cache } else { Place::Content };
         }
         if self.writable.iter().any(below) {
             return Place::Content;
         }
-        let is_in = |dirs: &[&str]| dirs.iter().any(|dir| path.starts_with(dir));
+        let is_in = |dirs: &[&str]| dirs.iter().any(|dir| is_below(path, Path::new(dir)));
         if is_in(TEMPORARY) {
             return Place::Temporary;
         }
@@ -115,7 +118,18 @@ impl Places {
     }
 
     /// Tells whether a path is one that the box may change and no layer records.
-    pub(crate) fn is_outside_layer(&self, path: &std::path::Path) -> bool {
-        self.of(path) == Place::Content && !path.starts_with(&self.workspace)
+    pub(crate) fn is_outside_layer(&self, path: &Path) -> bool {
+        self.of(path) == Place::Content && !is_below(path, &self.workspace)
+    }
+}
+
+/// Tells whether a path is a directory or below it. Both are without `.` and doubled slashes, so
+/// their bytes can be compared, which is done thousands of times for a step.
+fn is_below(path: &Path, dir: &Path) -> bool {
+    let (path, dir) = (path.as_os_str().as_bytes(), dir.as_os_str().as_bytes());
+    match path.strip_prefix(dir) {
+        Some([]) => true,
+        Some([next, ..]) => *next == b'/' || dir.ends_with(b"/"),
+        None => false,
     }
 }

@@ -363,8 +363,9 @@ impl Stopped {
         let mut text = Vec::new();
         let mut at = pointer;
         while text.len() < libc::PATH_MAX as usize {
-            // Never over the end of a page, as the next one may not be there.
-            let room = 4096 - (at % 4096) as usize;
+            // Never over the end of a page, as the next one may not be there. Most are short.
+            let most = if text.is_empty() { 256 } else { 4096 };
+            let room = (4096 - (at % 4096) as usize).min(most);
             let bytes = match self.memory(at, room) {
                 Ok(bytes) => bytes,
                 // A bad address: the call fails.

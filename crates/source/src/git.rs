@@ -20,6 +20,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use remote::{fetch_to, remote_commit};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,47 @@ pub struct Repository {
     root: PathBuf,
     git_dir: PathBuf,
     common_dir: PathBuf,
+    /// The commit that was asked for last, which is asked for again: a commit never changes.
+    last_commit: Last<Commit>,
+    last_files: Last<Vec<TreeEntry>>,
 }
+
+/// What was found out about one commit, the last one.
+#[derive(Debug, Clone)]
+struct Last<T>(Arc<Mutex<Option<(CommitId, T)>>>);
+
+impl<T: Clone> Last<T> {
+    fn get_or(
+        &self,
+        commit: &CommitId,
+        ask: impl FnOnce() -> Result<T, GitError>,
+    ) -> Result<T, GitError> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, value)) = &*lock()
+            && known == commit
+        {
+            return Ok(value.clone());
+        }
+        let value = ask()?;
+        *lock() = Some((commit.clone(), value.clone()));
+        Ok(value)
+    }
+}
+
+impl<T> Default for Last<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// What is remembered makes no other repository of it.
+impl<T> PartialEq for Last<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Last<T> {}
 
 impl Repository {
     /// Finds the repository that holds `dir`.
@@ -38,18 +79,29 @@ impl Repository {
         if let Err(source) = fs::read_dir(dir) {
             return Err(GitError::Io { path: dir.to_owned(), source });
         }
-        let ask = |question: &str| {
+        let ask = |questions: &[&str]| {
             let mut git = Git::in_dir(dir, "find the repository");
-            git.args(["rev-parse", "--path-format=absolute", question]);
-            git.output().map_err(|error| error.explain_discovery(dir)).map(path_line)
+            git.args(["rev-parse", "--path-format=absolute"]).args(questions);
+            git.output().map_err(|error| error.explain_discovery(dir))
         };
-        let git_dir = ask("--absolute-git-dir")?;
-        if ask("--is-bare-repository")?.as_os_str() == "true" {
-            return Err(GitError::Bare { dir: git_dir });
-        }
-        let common_dir = ask("--git-common-dir")?;
-        let root = ask("--show-toplevel")?;
-        let repository = Self { root, git_dir, common_dir };
+        const QUESTIONS: [&str; 4] =
+            ["--is-bare-repository", "--absolute-git-dir", "--git-common-dir", "--show-toplevel"];
+        let all = ask(&QUESTIONS).unwrap_or_default();
+        let lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+        let [git_dir, common_dir, root] = match lines[..] {
+            [b"false", git_dir, common_dir, root, b""] => [git_dir, common_dir, root].map(path_of),
+            // One by one, where a path has lines of its own or there is something to say.
+            _ => {
+                let ask = |question| ask(&[question]).map(path_line);
+                let git_dir = ask("--absolute-git-dir")?;
+                if ask("--is-bare-repository")?.as_os_str() == "true" {
+                    return Err(GitError::Bare { dir: git_dir });
+                }
+                [git_dir, ask("--git-common-dir")?, ask("--show-toplevel")?]
+            }
+        };
+        let (last_commit, last_files) = Default::default();
+        let repository = Self { root, git_dir, common_dir, last_commit, last_files };
         if repository.rev("HEAD")?.is_none() {
             return Err(GitError::Empty { root: repository.root });
         }
@@ -136,8 +188,10 @@ impl Repository {
 
     /// Returns what a commit says about itself.
     pub fn commit(&self, id: &CommitId) -> Result<Commit, GitError> {
-        let mut commits = self.read_log(&[OsStr::new("--no-walk"), OsStr::new(id.as_str())])?;
-        commits.pop().ok_or_else(|| GitError::UnknownRevision { rev: id.to_string() })
+        self.last_commit.get_or(id, || {
+            let mut commits = self.read_log(&[OsStr::new("--no-walk"), OsStr::new(id.as_str())])?;
+            commits.pop().ok_or_else(|| GitError::UnknownRevision { rev: id.to_string() })
+        })
     }
 
     /// Returns the commits reachable from `range.to` but not from `range.after`, newest first.
@@ -264,7 +318,7 @@ impl Repository {
 
     /// Returns every file of a commit, in Git's order.
     pub fn files_at(&self, commit: &CommitId) -> Result<Vec<TreeEntry>, GitError> {
-        self.list_tree(commit, None)
+        self.last_files.get_or(commit, || self.list_tree(commit, None))
     }
 
     fn list_tree(

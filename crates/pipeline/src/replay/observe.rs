@@ -239,13 +239,9 @@ pub fn depend(
     }
     // Whether a name can be made, and how asking for one fails, is up to the directory it is in.
     let is_content = |path: &Path| places.of(path) == Place::Content;
-    let above: BTreeSet<PathBuf> = uses
-        .keys()
-        .filter(|path| is_content(path))
-        .filter_map(|path| path.parent())
-        .filter(|directory| is_content(directory))
-        .map(Path::to_owned)
-        .collect();
+    let content = uses.keys().filter(|path| is_content(path)).filter_map(|path| path.parent());
+    let above: BTreeSet<PathBuf> =
+        content.filter(|directory| is_content(directory)).map(Path::to_owned).collect();
     for directory in above {
         *uses.entry(directory).or_default() |= Uses::LOOKED;
     }
@@ -255,7 +251,7 @@ pub fn depend(
     for (path, used) in &uses {
         let place = places.of(path);
         let there = fs::metadata(path).ok();
-        if let Some(why) = judge(path, *used, there.as_ref(), seen, call, places) {
+        if let Some(why) = judge(path, *used, place, there.as_ref(), seen, call, places) {
             found.why_not = Some(why);
             return found;
         }
@@ -329,6 +325,7 @@ fn ask(path: &str, used: Uses, place: Place, call: &Call, inputs: &mut BTreeSet<
 fn judge(
     path: &Path,
     used: Uses,
+    place: Place,
     there: Option<&fs::Metadata>,
     seen: &Seen,
     call: &Call,
@@ -356,7 +353,7 @@ fn judge(
         return Some(format!("it read {shown}, which changes with time"));
     }
     let changed = used.has_any(Uses::WRITTEN | Uses::MADE | Uses::REMOVED);
-    match places.of(path) {
+    match place {
         Place::Temporary => match seen.is_there(path) {
             // Its own directories are always there.
             Some(true) if path.components().count() <= 3 && path.is_dir() => None,
