@@ -105,6 +105,8 @@ pub enum Command {
     Logs(LogsArgs),
     /// Numbers over time: a question in PromQL, drawn in the terminal
     Metrics(MetricsArgs),
+    /// What fires, and whom `alertmanager.yml` would tell
+    Alerts(AlertsArgs),
     /// Prometheus rule files: check them, and run their unit tests
     Rules {
         /// What to do with them.
@@ -211,6 +213,45 @@ pub struct MetricsServeArgs {
     pub sync: bool,
 }
 
+/// Options of `alerts`.
+#[derive(Debug, Args)]
+pub struct AlertsArgs {
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<AlertsCommand>,
+}
+
+/// What else can be done about alerts.
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    /// Say what is wrong with a configuration of Alertmanager
+    Check(AlertsCheckArgs),
+    /// Say which receivers an alert would go to; without labels, draw the routes
+    Route(AlertsRouteArgs),
+}
+
+/// Options of `alerts check`.
+#[derive(Debug, Args)]
+pub struct AlertsCheckArgs {
+    /// The files; alertmanager.yml of the repository if left out
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Options of `alerts route`.
+#[derive(Debug, Args)]
+pub struct AlertsRouteArgs {
+    /// The labels of the alert: name=value
+    #[arg(value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// The configuration; alertmanager.yml of the repository if left out
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Fail unless it goes to exactly these receivers, in this order, between commas
+    #[arg(long, value_name = "RECEIVERS")]
+    pub expect: Option<String>,
+}
+
 /// What to do with rule files.
 #[derive(Debug, Subcommand)]
 pub enum RulesCommand {
@@ -218,6 +259,8 @@ pub enum RulesCommand {
     Check(RulesCheckArgs),
     /// Run unit tests of rules, written as for promtool
     Test(RulesTestArgs),
+    /// Say how often alerts would have fired over what is stored, against what really happened
+    Backtest(RulesBacktestArgs),
 }
 
 /// Options of `rules check`.
@@ -226,6 +269,20 @@ pub struct RulesCheckArgs {
     /// The files; those of rules/ if left out
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+/// Options of `rules backtest`.
+#[derive(Debug, Args)]
+pub struct RulesBacktestArgs {
+    /// The files; those of rules/ if left out
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How far back
+    #[arg(long, default_value = "15d", value_name = "TIME")]
+    pub since: String,
+    /// Only the alert of this name
+    #[arg(long, value_name = "NAME")]
+    pub alert: Option<String>,
 }
 
 /// Options of `rules test`.

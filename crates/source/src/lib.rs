@@ -10,6 +10,7 @@
 //! - **place**: a path relative to the repository and, where known, a span in that file.
 //! - **span**: from one line and column to another; both count from 1, columns in characters.
 
+pub mod alertmanager;
 pub mod compose;
 pub mod expression;
 pub mod finding;

@@ -1,6 +1,8 @@
 //! One file per command.
 
+pub mod alerts;
 pub mod artifact;
+mod backtest;
 pub mod cache;
 pub mod check;
 pub mod config;

@@ -17,21 +17,22 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::project::Here;
 
 /// Looks through rule files, or runs their tests.
-pub fn run(command: &RulesCommand, global: &Global) -> Outcome {
+pub async fn run(command: &RulesCommand, global: &Global) -> Outcome {
     match command {
         RulesCommand::Check(args) => check(args, global),
         RulesCommand::Test(args) => test(args, global),
+        RulesCommand::Backtest(args) => super::backtest::run(args, global).await,
     }
 }
 
 /// A file as it was read.
-struct Text {
-    path: String,
-    text: String,
+pub(super) struct Text {
+    pub path: String,
+    pub text: String,
 }
 
 impl Text {
-    fn read(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let shown = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| {
             let is_missing = error.kind() == std::io::ErrorKind::NotFound;
@@ -45,7 +46,7 @@ impl Text {
 }
 
 /// Prints findings under the lines that they are about.
-fn told(findings: &[Finding], texts: &[Text], global: &Global) -> String {
+pub(super) fn told(findings: &[Finding], texts: &[Text], global: &Global) -> String {
     let look = if global.colour() { Look::Colour } else { Look::Plain };
     render::text(findings, look, |path| {
         texts.iter().find(|text| text.path == path).map(|text| text.text.clone())
@@ -53,7 +54,7 @@ fn told(findings: &[Finding], texts: &[Text], global: &Global) -> String {
 }
 
 /// Returns the rule files of the repository when none is named.
-fn files(named: &[PathBuf], global: &Global) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn files(named: &[PathBuf], global: &Global) -> Result<Vec<PathBuf>, Failure> {
     if !named.is_empty() {
         return Ok(named.iter().map(|path| global.directory.join(path)).collect());
     }
@@ -75,7 +76,7 @@ fn files(named: &[PathBuf], global: &Global) -> Result<Vec<PathBuf>, Failure> {
 const INTERVAL: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// Reads a rule file and finds what is wrong with it, queries and templates included.
-fn read(text: &Text) -> (Option<RuleFile>, Vec<Finding>) {
+pub(super) fn read(text: &Text) -> (Option<RuleFile>, Vec<Finding>) {
     let (file, mut findings) = source::rules::read(&text.path, &text.text);
     if let Some(file) = &file {
         findings.extend(Rules::new(&text.path, file, INTERVAL).1);

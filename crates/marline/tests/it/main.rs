@@ -1,5 +1,6 @@
 //! Marline from outside: the real binary in real repositories.
 
+mod alerts;
 mod artifact;
 mod bad_input;
 mod browser;

@@ -160,3 +160,23 @@ fn promtool_says_the_same_of_every_rule_file_and_test() {
     agrees("test", &folder("2").path().join("tests.yml"));
     assert!(count > 10, "{count} files are too few");
 }
+
+#[test]
+fn a_rule_is_replayed_over_what_is_stored() {
+    let mut world = crate::world::World::of_example("guestbook-python");
+    world.up();
+    world.wait_deployed();
+    let rules = "groups:\n  - name: g\n    interval: 1s\n    rules:\n      \
+                 - {alert: Always, expr: vector(1), for: 3s}\n      \
+                 - {alert: Never, expr: vector(1) > 2}\n";
+    world.write("what-if.yml", rules);
+    world
+        .marline(["rules", "backtest", "--since", "20s", "what-if.yml"])
+        .ends(0)
+        .says("would have fired once, for 17 s in all")
+        .says("would not have fired; its condition never held");
+    world
+        .marline(["rules", "backtest", "--alert", "Sometimes", "what-if.yml"])
+        .ends(5)
+        .says("there is no such alert");
+}
