@@ -8,6 +8,7 @@
 mod action;
 mod background;
 mod call;
+mod disk;
 mod job;
 mod output;
 mod process;

@@ -18,6 +18,8 @@ pub enum FileCommand {
     State,
     /// `GITHUB_STEP_SUMMARY`: words for the page of the run.
     StepSummary,
+    /// `GITHUB_ARTIFACTS`: what the step made, see [`crate::subject`].
+    Artifacts,
 }
 
 impl FileCommand {
@@ -28,6 +30,7 @@ impl FileCommand {
         FileCommand::Path,
         FileCommand::State,
         FileCommand::StepSummary,
+        FileCommand::Artifacts,
     ];
 
     /// The variable that holds the path of the file.
@@ -38,6 +41,7 @@ impl FileCommand {
             FileCommand::Path => "GITHUB_PATH",
             FileCommand::State => "GITHUB_STATE",
             FileCommand::StepSummary => "GITHUB_STEP_SUMMARY",
+            FileCommand::Artifacts => "GITHUB_ARTIFACTS",
         }
     }
 
@@ -49,6 +53,7 @@ impl FileCommand {
             FileCommand::Path => "path",
             FileCommand::State => "state",
             FileCommand::StepSummary => "step_summary",
+            FileCommand::Artifacts => "artifacts",
         }
     }
 
@@ -60,6 +65,7 @@ impl FileCommand {
             FileCommand::Path => "add_path_",
             FileCommand::State => "save_state_",
             FileCommand::StepSummary => "step_summary_",
+            FileCommand::Artifacts => "artifacts_",
         }
     }
 }

@@ -14,7 +14,8 @@
 //! - [`outlook`](mod@outlook): what of a plan would run, and why the rest would not.
 //! - [`execute`](mod@execute): jobs side by side, steps one after the other.
 //! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
-//!   and what it writes to `$GITHUB_ENV` and its like.
+//!   and what it writes to `$GITHUB_ENV` and its like; [`matcher`] finds problems in the output,
+//!   [`subject`] is what a step says it made.
 //! - [`action`]: actions of this and of other repositories; [`built_in`]: those that need not be
 //!   fetched.
 //! - [`replay`]: a step that would do the same again is not run again.
@@ -43,11 +44,13 @@ pub mod filter;
 mod hash_files;
 pub mod log;
 pub mod mask;
+pub mod matcher;
 pub mod matrix;
 pub mod outlook;
 pub mod plan;
 pub mod replay;
 pub mod results;
 pub mod shell;
+pub mod subject;
 pub mod template;
 pub mod trigger;

@@ -131,3 +131,165 @@ jobs: {a: {runs-on: ubuntu-latest, steps: [{run: exit 1}]}}
     )]);
     world.marline(["run"]).ends(5).says("no pattern of `branches` matches `main`");
 }
+
+/// Annotations of a world, as level, message, title and place.
+fn annotations(world: &World) -> Vec<String> {
+    let events = world.journal().read(journal::EventId(0), 10_000).unwrap();
+    let told = events.iter().filter_map(|event| match &event.fact {
+        journal::Fact::AnnotationMade { level, message, title, place, .. } => Some(format!(
+            "{level:?} {message} [{}] {}",
+            title.as_deref().unwrap_or("-"),
+            place.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+        )),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_problem_matcher_finds_problems_in_the_output() {
+    let matcher = r#"{"problemMatcher": [{"owner": "x", "severity": "warning", "pattern": [
+        {"regexp": "^(.+):(\\d+):(\\d+): (\\w+): (.*)$", "file": 1, "line": 2, "column": 3, "code": 4, "message": 5}]}]}"#;
+    let world = World::with(&[
+        (".github/x.json", matcher),
+        ("src/a.c", "int main;\n"),
+        (
+            ".github/workflows/ci.yml",
+            "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - run: |
+          echo '{\"problemMatcher\":[{\"owner\":\"y\",\"pattern\":[{\"regexp\":\"^bad (.*)$\",\"message\":1}]}]}' > /tmp/y.json
+          echo \"::add-matcher::/tmp/y.json\"
+          sleep 0.2
+          echo 'bad thing'
+          echo '::add-matcher::.github/x.json'
+          printf '\\033[1msrc/a.c\\033[0m:1:4: C4: not a function\\n'
+          echo '/etc/passwd:1:1: C5: elsewhere'
+      - run: |
+          echo 'src/a.c:0:x: late: no numbers'
+          echo 'bad again'
+          echo '::remove-matcher owner=Y::'
+          echo 'bad no more'
+          echo '::remove-matcher owner=x::'
+          echo 'src/a.c:1:1: C6: nobody looks'
+",
+        ),
+    ]);
+    world.marline(["run"]).ends(0);
+    assert_eq!(
+        annotations(&world),
+        [
+            "Error thing [-] -",
+            "Warning not a function [C4] src/a.c:1:4",
+            "Warning elsewhere [C5] -",
+            "Error again [-] -",
+        ]
+    );
+    world.marline(["logs", "1"]).says("nobody looks");
+}
+
+#[test]
+fn an_action_brings_its_problem_matchers_for_the_job() {
+    let world = World::with(&[
+        (
+            ".github/actions/tool/action.yml",
+            "name: tool
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      run: |
+        echo \"::add-matcher::$GITHUB_ACTION_PATH/eslint.json\"
+",
+        ),
+        (
+            ".github/actions/tool/eslint.json",
+            r#"{"problemMatcher": [{"owner": "eslint", "pattern": [
+                {"regexp": "^([^\\s].*)$", "file": 1},
+                {"regexp": "^\\s+(\\d+):(\\d+)\\s+(error|warning)\\s+(.*)\\s\\s+(.*)$",
+                 "line": 1, "column": 2, "severity": 3, "message": 4, "code": 5, "loop": true}]}]}"#,
+        ),
+        ("app.js", "x\n"),
+        (
+            ".github/workflows/ci.yml",
+            "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: ./.github/actions/tool
+      - run: |
+          echo app.js
+          echo '  1:2  error  Missing x  strict'
+          echo '  3:4  warning  Unused y  no-unused'
+      - run: echo '  5:6  error  no file here  lost'
+",
+        ),
+    ]);
+    world.marline(["run"]).ends(0);
+    assert_eq!(
+        annotations(&world),
+        ["Error Missing x [strict] app.js:1:2", "Warning Unused y [no-unused] app.js:3:4"]
+    );
+}
+
+#[test]
+fn a_problem_matcher_that_cannot_be_used_fails_the_step_and_says_why() {
+    run("  a:
+    runs-on: ubuntu-latest
+    steps: [{run: \"echo '::add-matcher::none.json'\"}]
+")
+    .ends(1)
+    .says("could not read the problem matchers in `none.json`");
+    run("  a:
+    runs-on: ubuntu-latest
+    steps: [{run: \"echo '{\\\"problemMatcher\\\": [{}]}' > m.json; echo '::add-matcher::m.json'\"}]
+")
+    .ends(1)
+    .says("Owner must not be empty");
+}
+
+#[test]
+fn what_steps_made_is_known_to_later_steps() {
+    let hash = "e".repeat(64);
+    let image = format!("ghcr.io/a/b:1@sha256:{hash}");
+    run(&format!(
+        "  a:
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          test \"$(cat \"$GITHUB_ARTIFACTS_LIST\")\" = '{{\"version\":1,\"subjects\":[]}}'
+          mkdir dist; printf x > dist/app.tar
+          {{ echo '# made'; echo dist/app.tar; echo '{image}'; }} >> \"$GITHUB_ARTIFACTS\"
+      - run: |
+          cat \"$GITHUB_ARTIFACTS_LIST\"
+          sum=$(sha256sum dist/app.tar | cut -d' ' -f1)
+          grep -F '{{\"name\":\"app.tar\",\"digest\":\"sha256:'$sum'\",\"kind\":\"file\"}}' \"$GITHUB_ARTIFACTS_LIST\"
+          grep -F '{{\"name\":\"ghcr.io/a/b:1\",\"digest\":\"sha256:{hash}\",\"kind\":\"oci\"}}' \"$GITHUB_ARTIFACTS_LIST\"
+"
+    ))
+    .ends(0)
+    .says("Captured 2 artifact subject(s) from this step (job total: 2).");
+    run("  a:
+    runs-on: ubuntu-latest
+    steps: [{run: 'echo none >> \"$GITHUB_ARTIFACTS\"'}]
+")
+    .ends(1)
+    .says("Unable to process file command 'artifacts' successfully. line 1: file 'none' does not exist");
+}
+
+#[test]
+fn outputs_of_more_than_a_megabyte_fail_their_job() {
+    run("  a:
+    runs-on: ubuntu-latest
+    outputs: {big: '${{ steps.s.outputs.big }}'}
+    steps: [{id: s, run: 'echo \"big=$(head -c 600000 /dev/zero | tr \"\\\\0\" x)\" >> \"$GITHUB_OUTPUT\"'}]
+")
+    .ends(1)
+    .says("The outputs of the job have more than 1 MB with 'big'");
+}

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::action::{Frame, Post};
 use super::background::Written;
+use super::disk::Disk;
 use super::output::now;
 use super::process::Running;
 use super::replayed::{self, JobReplay};
@@ -22,7 +23,9 @@ use super::{Denied, Engine, milliseconds};
 use crate::concurrency::Turn;
 use crate::expression::{Contexts, Object, Value};
 use crate::log::{self, Kind, Line, Log};
+use crate::matcher::Matchers;
 use crate::plan::{Instance, setting};
+use crate::subject::Subjects;
 use crate::template::{self, TemplateError};
 
 /// How long a job may take when it does not say.
@@ -30,6 +33,9 @@ const TIMEOUT: Duration = Duration::from_hours(6);
 
 /// How long the steps that clean up after a cancellation may take when the job does not say.
 const CANCEL_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// How many bytes all outputs of a job may have, in UTF-16 as GitHub counts.
+const MAX_OUTPUTS: usize = 1024 * 1024;
 
 /// How a job ended, for the entry of `jobs:` that it is part of.
 pub(super) struct Done {
@@ -229,6 +235,10 @@ pub(super) struct JobRun {
     pub has_bash: bool,
     pub log: Arc<Mutex<Log>>,
     pub summary: String,
+    /// What looks for problems in the output of steps; shared with background steps.
+    pub matchers: Matchers,
+    /// What steps said they made.
+    pub subjects: Subjects,
     /// Caches to save when the job has ended well.
     pub saves: Vec<crate::built_in::cache::Save>,
     pub replay: Option<JobReplay>,
@@ -465,6 +475,8 @@ impl JobRun {
             has_bash,
             log: Arc::new(Mutex::new(log)),
             summary: String::new(),
+            matchers: Matchers::default(),
+            subjects: Subjects::default(),
             saves: Vec::new(),
             replay,
             spares,
@@ -510,6 +522,20 @@ impl JobRun {
         (conclusion, outputs, self.summary)
     }
 
+    /// The files of the job as its steps see them.
+    pub fn disk(&self) -> Disk {
+        let mut others = vec![self.dirs.temp.clone(), self.dirs.commands.clone()];
+        others.push(self.dirs.tools.clone());
+        others.push(self.engine.actions.dir().to_owned());
+        others.extend(std::path::absolute(&self.engine.surroundings.home));
+        Disk {
+            workspace: self.dirs.workspace.clone(),
+            layers: self.dirs.root.join("layers"),
+            others,
+            process: None,
+        }
+    }
+
     /// Looks whether the job was stopped since the last look.
     pub fn heed_stops(&mut self) {
         if self.ending.until().is_some() {
@@ -553,6 +579,7 @@ impl JobRun {
             Err(error) => return (Vec::new(), Some(error.to_string())),
         };
         let mut outputs = Vec::new();
+        let mut size = 0;
         for (name, value) in evaluated {
             let text = value.to_text();
             if self.engine.masker.finds_in(&text) {
@@ -561,6 +588,14 @@ impl JobRun {
                     &format!("Skip output '{name}' since it may contain secret."),
                 );
                 continue;
+            }
+            size += text.encode_utf16().count() * 2;
+            if size > MAX_OUTPUTS {
+                let why = format!(
+                    "The outputs of the job have more than 1 MB with '{name}', and GitHub allows 1 MB; \
+                     keep what is large as an artifact"
+                );
+                return (Vec::new(), Some(why));
             }
             outputs.push((name, text));
         }

@@ -1,14 +1,17 @@
 //! The output of a step, line by line: commands taken out, secrets hidden.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use journal::AnnotationLevel;
 use source::{Place, Position, Span};
 
+use super::disk::Disk;
 use crate::command::{self, Command, Name};
 use crate::log::{Kind, Line};
 use crate::mask::{MaskStream, Masker};
+use crate::matcher::{self, Matchers, Problem, Scan};
 
 /// How many lines of a failed step are kept with its failure.
 const LAST_LINES: usize = 20;
@@ -16,7 +19,7 @@ const LAST_LINES: usize = 20;
 /// How many annotations of each level a step may make.
 const MAX_ANNOTATIONS: usize = 10;
 
-/// The longest message of an annotation.
+/// The longest message of an annotation, in UTF-16 units as GitHub counts.
 const MAX_MESSAGE: usize = 4096;
 
 /// The longest line that is looked at for commands; what is longer is shown as it comes.
@@ -52,6 +55,10 @@ pub(super) struct Output {
     echo: bool,
     allow_unsecure: bool,
     annotations: [usize; 3],
+    matchers: Matchers,
+    scan: Scan,
+    /// The files of the job.
+    pub disk: Disk,
     pub lines: Vec<Line>,
     pub effects: Vec<Effect>,
     /// Effects that wait for the end of the step.
@@ -62,8 +69,17 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub fn new(masker: Masker, step: u32, allow_unsecure: bool) -> Self {
+    pub fn new(
+        masker: Masker,
+        matchers: Matchers,
+        disk: Disk,
+        step: u32,
+        allow_unsecure: bool,
+    ) -> Self {
         Self {
+            scan: matchers.scan(),
+            matchers,
+            disk,
             masker,
             step,
             pending: Vec::new(),
@@ -139,8 +155,90 @@ impl Output {
         }
         match Command::parse(line) {
             Some(command) => self.obey(line, command),
-            None => self.say(Kind::Output, line),
+            None => match self.scan.line(line) {
+                Some(problem) => self.found(line, &problem),
+                None => {
+                    self.say(Kind::Output, line);
+                    self.say_dropped();
+                }
+            },
         }
+    }
+
+    fn say_dropped(&mut self) {
+        for owner in std::mem::take(&mut self.scan.dropped) {
+            let why = "its patterns take too long on this output";
+            self.say(Kind::Warning, &format!("Removing issue matcher '{owner}': {why}."));
+        }
+    }
+
+    /// Shows a line in which a matcher found a problem, and annotates it.
+    fn found(&mut self, line: &str, problem: &Problem) {
+        let Some(level) = matcher::level(problem.severity()) else {
+            return self.say(Kind::Output, line);
+        };
+        let file = problem.file().and_then(|file| {
+            let from = problem.from_path().and_then(|from| Path::new(from).parent());
+            let path = from.map_or_else(|| PathBuf::from(file), |from| from.join(file));
+            self.disk.in_repository(&path)
+        });
+        let place = file.map(|file| match problem.line().filter(|line| *line > 0) {
+            Some(line) => {
+                let column = problem.column().filter(|column| *column > 0).unwrap_or(1);
+                let start = Position::new(line, column);
+                Place::at(file, Span::new(start, start))
+            }
+            None => Place::file(file),
+        });
+        let message = problem.message().unwrap_or_default();
+        self.annotate(level, line, message, problem.code(), place);
+    }
+
+    /// Reads the file of matchers that a command names.
+    fn matchers_of(&self, file: &str) -> Result<Vec<matcher::Matcher>, String> {
+        let said = |why: String| format!("could not read the problem matchers in `{file}`: {why}");
+        let text = self
+            .disk
+            .read(Path::new(file), matcher::MAX_FILE)
+            .map_err(|error| said(error.to_string()))?;
+        matcher::read(&text).map_err(|error| said(error.to_string()))
+    }
+
+    fn add_matcher(&mut self, command: &Command) {
+        if command.data.trim().is_empty() {
+            return self.say(Kind::Warning, "`add-matcher` needs the path of a file");
+        }
+        match self.matchers_of(command.data.trim()) {
+            Ok(matchers) => {
+                let owners: Vec<String> =
+                    matchers.iter().map(|one| format!("'{}'", one.owner)).collect();
+                self.matchers.add(matchers);
+                self.say(Kind::Debug, &format!("Added matchers: {}.", owners.join(", ")));
+            }
+            Err(why) => self.refuse(&why),
+        }
+    }
+
+    /// Removes a matcher by its owner, or those that a file names.
+    fn remove_matcher(&mut self, command: &Command) {
+        let owner = command.property("owner").filter(|owner| !owner.is_empty());
+        let file = Some(command.data.trim()).filter(|file| !file.is_empty());
+        let owners = match (owner, file) {
+            (Some(_), Some(_)) => {
+                let why = "`remove-matcher` takes an owner or a file, not both";
+                return self.say(Kind::Warning, why);
+            }
+            (None, None) => {
+                return self.say(Kind::Warning, "`remove-matcher` needs an owner or a file");
+            }
+            (Some(owner), None) => vec![owner.to_owned()],
+            (None, Some(file)) => match self.matchers_of(file) {
+                Ok(matchers) => matchers.into_iter().map(|one| one.owner).collect(),
+                Err(why) => return self.refuse(&why),
+            },
+        };
+        self.matchers.remove(&owners);
+        self.say(Kind::Debug, &format!("Removed matchers: {}.", owners.join(", ")));
     }
 
     fn obey(&mut self, line: &str, command: Command) {
@@ -162,15 +260,11 @@ impl Output {
             Name::Group => return self.say(Kind::Group, &command.data),
             Name::EndGroup => return self.say(Kind::EndGroup, ""),
             Name::Debug => return self.say(Kind::Debug, &command.data),
-            Name::Error => return self.annotate(AnnotationLevel::Error, &command),
-            Name::Warning => return self.annotate(AnnotationLevel::Warning, &command),
-            Name::Notice => return self.annotate(AnnotationLevel::Notice, &command),
-            Name::AddMatcher | Name::RemoveMatcher => {
-                self.say(
-                    Kind::Warning,
-                    "problem matchers are not supported yet; this one does nothing",
-                );
-            }
+            Name::Error => return self.comment(AnnotationLevel::Error, &command),
+            Name::Warning => return self.comment(AnnotationLevel::Warning, &command),
+            Name::Notice => return self.comment(AnnotationLevel::Notice, &command),
+            Name::AddMatcher => self.add_matcher(&command),
+            Name::RemoveMatcher => self.remove_matcher(&command),
             Name::SetOutput | Name::SaveState | Name::SetEnv => {
                 let Some(name) = command.property("name").map(str::to_owned) else {
                     return self.refuse("the command needs a `name`");
@@ -196,28 +290,44 @@ impl Output {
         self.effects.push(Effect::Refused(why.to_owned()));
     }
 
-    fn annotate(&mut self, level: AnnotationLevel, command: &Command) {
+    fn comment(&mut self, level: AnnotationLevel, command: &Command) {
+        let title = command.property("title");
+        self.annotate(level, &command.data, &command.data, title, place(command));
+    }
+
+    /// Shows a line and keeps what it says about a file, as long as the step says little.
+    fn annotate(
+        &mut self,
+        level: AnnotationLevel,
+        line: &str,
+        message: &str,
+        title: Option<&str>,
+        place: Option<Place>,
+    ) {
         let (kind, at) = match level {
             AnnotationLevel::Error => (Kind::Error, 0),
             AnnotationLevel::Warning => (Kind::Warning, 1),
             AnnotationLevel::Notice => (Kind::Notice, 2),
         };
-        self.say(kind, &command.data);
+        self.say(kind, line);
         self.annotations[at] += 1;
         if self.annotations[at] > MAX_ANNOTATIONS {
             return;
         }
-        let mut message = self.masker.mask(&command.data);
-        if message.len() > MAX_MESSAGE {
-            let cut = (0..=MAX_MESSAGE).rev().find(|at| message.is_char_boundary(*at));
-            message.truncate(cut.unwrap_or(0));
+        let mut message = self.masker.mask(message);
+        let mut length = 0;
+        let cut = message.char_indices().find(|(_, c)| {
+            length += c.len_utf16();
+            length > MAX_MESSAGE
+        });
+        if let Some((cut, _)) = cut {
+            message.truncate(cut);
         }
         self.effects.push(Effect::Annotation {
             level,
             message,
-            title: command.property("title").map(|title| self.masker.mask(title)),
-            place: place(command)
-                .map(|place| Place { path: self.masker.mask(&place.path), ..place }),
+            title: title.map(|title| self.masker.mask(title)),
+            place: place.map(|place| Place { path: self.masker.mask(&place.path), ..place }),
         });
     }
 
@@ -253,21 +363,26 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, super::milliseconds)
 }
 
-/// Where an annotation points; what is no line number counts as not said.
+/// Where an annotation points, by GitHub's rules: an end without a beginning is the beginning, columns
+/// count only within one line, and an end before its beginning was not said.
 fn place(command: &Command) -> Option<Place> {
     let path = command.property("file").filter(|path| !path.is_empty())?;
     let number = |name: &str| -> Option<u32> {
         command.property(name)?.trim().parse().ok().filter(|number| *number > 0)
     };
-    let Some(line) = number("line") else {
+    let (line, end_line) = (number("line").or(number("endLine")), number("endLine"));
+    let Some(line) = line else {
         return Some(Place::file(path));
     };
-    let end_line = number("endLine").filter(|end| *end >= line).unwrap_or(line);
-    let column = number("col").unwrap_or(1);
-    let end_column = number("endColumn").unwrap_or(column);
+    let end_line = end_line.filter(|end| *end >= line).unwrap_or(line);
+    let (column, end_column) = if line == end_line {
+        let column = number("col").or(number("endColumn")).unwrap_or(1);
+        (column, number("endColumn").filter(|end| *end >= column).unwrap_or(column))
+    } else {
+        (1, 1)
+    };
     let start = Position::new(line, column);
-    let end = Position::new(end_line, end_column).max(start);
-    Some(Place::at(path, Span::new(start, end)))
+    Some(Place::at(path, Span::new(start, Position::new(end_line, end_column))))
 }
 
 #[cfg(test)]
@@ -276,8 +391,12 @@ mod tests {
 
     use super::*;
 
+    fn output(masker: Masker) -> Output {
+        Output::new(masker, Matchers::default(), Disk::default(), 1, false)
+    }
+
     fn read(pieces: &[&str]) -> Output {
-        let mut output = Output::new(Masker::default(), 1, false);
+        let mut output = output(Masker::default());
         for piece in pieces {
             output.push(piece.as_bytes());
         }
@@ -319,6 +438,29 @@ mod tests {
     }
 
     #[test]
+    fn an_annotation_has_at_most_4096_units_and_a_place_that_can_be() {
+        let place = |properties: &str| {
+            let long = "\u{1f600}".repeat(3000);
+            let output = read(&[&format!("::error file=a.c,{properties}::{long}\n")]);
+            let Effect::Annotation { place: Some(place), message, .. } = &output.effects[0] else {
+                panic!("{:?}", output.effects[0]);
+            };
+            assert_eq!(message.encode_utf16().count(), 4096);
+            let span = place
+                .span
+                .map(|span| (span.start.line, span.start.column, span.end.line, span.end.column));
+            span.unwrap_or_default()
+        };
+        assert_eq!(place("line=3,endLine=3,col=2,endColumn=7"), (3, 2, 3, 7));
+        assert_eq!(place("endLine=4"), (4, 1, 4, 1));
+        assert_eq!(place("line=4,endColumn=6"), (4, 6, 4, 6));
+        assert_eq!(place("line=4,endLine=2"), (4, 1, 4, 1));
+        assert_eq!(place("line=4,endLine=6,col=2"), (4, 1, 6, 1));
+        assert_eq!(place("line=4,col=5,endColumn=2"), (4, 5, 4, 5));
+        assert_eq!(place("line=x,col=5"), (0, 0, 0, 0));
+    }
+
+    #[test]
     fn variables_are_not_set_by_a_line_of_output() {
         let output = read(&["::set-env name=A::b\n"]);
         assert!(matches!(output.effects.as_slice(), [Effect::Refused(_)]));
@@ -327,7 +469,7 @@ mod tests {
     #[test]
     fn a_line_too_long_to_hold_is_shown_with_its_secrets_hidden() {
         let masker = Masker::new(["sesame!"]);
-        let mut output = Output::new(masker, 1, false);
+        let mut output = output(masker);
         let piece = format!("{}ses", "x".repeat(MAX_LINE));
         output.push(piece.as_bytes());
         output.push(b"ame! end\nnext");

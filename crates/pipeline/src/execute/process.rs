@@ -1,7 +1,7 @@
 //! The program of a step: its variables, its output, its files, its end.
 
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use crate::built_in::artifact;
 use crate::expression::{Object, Value};
 use crate::file_command::{FileCommand, read_pairs, read_paths};
 use crate::log::Kind;
+use crate::subject;
 
 /// A time that does not come.
 const FAR: Duration = Duration::from_hours(365 * 24);
@@ -84,6 +85,8 @@ pub(super) struct Program {
 pub(super) struct Files {
     pub id: String,
     pub list: Vec<(FileCommand, PathBuf)>,
+    /// Where the program finds what earlier steps said they made.
+    made: PathBuf,
 }
 
 impl JobRun {
@@ -100,8 +103,10 @@ impl JobRun {
         for (file, path) in &list {
             self.github.insert(file.name(), text_of(path));
         }
+        let made = self.dirs.commands.join(format!("artifacts_list_{id}"));
+        self.github.insert("artifacts_list", text_of(&made));
         self.contexts.insert("github", self.github.clone());
-        Files { id, list }
+        Files { id, list, made }
     }
 
     /// Runs a program to its end and reads what it wrote for others.
@@ -114,11 +119,16 @@ impl JobRun {
     ) -> Ended {
         let mut ended = Ended::good();
         let made = files.list.iter().try_for_each(|(_, path)| self.spares.make(path).map(drop));
+        let made = made.and_then(|()| {
+            let mut list = OpenOptions::new().write(true).create_new(true).open(&files.made)?;
+            list.write_all(self.subjects.to_json().as_bytes())
+        });
         if let Err(error) = made {
             return Ended::bad(format!("could not make the files of the step: {error}"));
         }
         self.flush(output);
         let mut variables = self.variables(env, &files.list);
+        variables.insert("GITHUB_ARTIFACTS_LIST".to_owned(), text_of(&files.made));
         variables.extend(program.env.iter().cloned());
         // What cannot be a variable is left out, as the shell would leave it out.
         variables.retain(|name, value| {
@@ -128,7 +138,7 @@ impl JobRun {
         if let Some(attempt) = &attempt
             && self.replay(attempt, &files.list, output, &mut ended).await
         {
-            self.read_files(&files.list, output, &mut ended, true);
+            self.read_files(&files, output, &mut ended, true);
             ended.alone = true;
             return ended;
         }
@@ -136,15 +146,17 @@ impl JobRun {
         output.tape = attempt.is_some().then(Vec::new);
         match self.spawn(&program, variables, attempt.is_some()).await {
             Ok((process, pipe)) => {
+                output.disk.process = Some(Arc::clone(&process));
                 self.follow(Arc::clone(&process), pipe, output, &mut ended).await;
                 alone = process.exit().is_some_and(|exit| exit.alone);
+                output.disk.process = None;
                 if let Some(attempt) = attempt {
                     self.record(attempt, &process, &files.list, output, &ended).await;
                 }
             }
             Err(message) => ended.fail(message),
         }
-        self.read_files(&files.list, output, &mut ended, alone);
+        self.read_files(&files, output, &mut ended, alone);
         ended.alone = alone;
         ended
     }
@@ -452,15 +464,14 @@ impl JobRun {
     }
 
     /// Reads the files the step wrote to, however it ended, and removes them.
-    fn read_files(
-        &mut self,
-        files: &[(FileCommand, PathBuf)],
-        output: &mut Output,
-        ended: &mut Ended,
-        alone: bool,
-    ) {
-        for (file, path) in files {
-            let limit = if *file == FileCommand::StepSummary { MAX_SUMMARY } else { MAX_FILE };
+    fn read_files(&mut self, files: &Files, output: &mut Output, ended: &mut Ended, alone: bool) {
+        let _ = std::fs::remove_file(&files.made);
+        for (file, path) in &files.list {
+            let limit = match file {
+                FileCommand::StepSummary => MAX_SUMMARY,
+                FileCommand::Artifacts => subject::MAX_FILE,
+                _ => MAX_FILE,
+            };
             let text = read_written(path, limit);
             self.spares.put_away(path, alone);
             let wrong = match (file, text) {
@@ -496,6 +507,7 @@ impl JobRun {
                     self.summary.push_str(&masked);
                     Ok(())
                 }
+                (FileCommand::Artifacts, Ok(text)) => self.declare(&text, output),
                 (_, Err(error)) => Err(error),
             };
             if let Err(error) = wrong {
@@ -510,6 +522,24 @@ impl JobRun {
                 }
             }
         }
+    }
+
+    /// Takes over what a step says it made.
+    fn declare(&mut self, text: &str, output: &mut Output) -> Result<(), String> {
+        let disk = self.disk();
+        let digest = |path: &str| subject::digest(disk.open(Path::new(path)));
+        let declared = subject::read(text, &text_of(&self.dirs.workspace), &digest)?;
+        let added = self.subjects.add(declared)?;
+        if added > 0 {
+            output.say(
+                Kind::Output,
+                &format!(
+                    "Captured {added} artifact subject(s) from this step (job total: {}).",
+                    self.subjects.len()
+                ),
+            );
+        }
+        Ok(())
     }
 
     fn set_variables(&mut self, text: &str, output: &mut Output) -> Result<(), String> {

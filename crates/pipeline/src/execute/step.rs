@@ -165,7 +165,7 @@ impl JobRun {
             .env
             .get("ACTIONS_ALLOW_UNSECURE_COMMANDS")
             .is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        Output::new(self.engine.masker.clone(), number, allow)
+        Output::new(self.engine.masker.clone(), self.matchers.clone(), self.disk(), number, allow)
     }
 
     pub fn failed_to_decide(&self, error: &TemplateError) -> Ended {
