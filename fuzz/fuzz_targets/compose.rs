@@ -1,13 +1,14 @@
-//! Compose files: one file, or two laid over each other, with variables.
+//! Compose files: one file, or two laid over each other, with variables, and a file that either may
+//! include or extend.
 
 #![no_main]
 
 use fuzz::{Ground, PATH, texts};
 use libfuzzer_sys::fuzz_target;
-use source::compose::{ComposeFile, Environment, is_usable, read};
+use source::compose::{ComposeFile, Environment, is_usable, read, read_with};
 
 fuzz_target!(|input: &str| {
-    let [first, second, env] = texts(input);
+    let [first, second, env, other] = texts(input);
     let mut findings = Vec::new();
     let environment = Environment::new([("A", "1"), ("EMPTY", ""), ("NAME", "$A")])
         .in_directory("shop")
@@ -16,7 +17,8 @@ fuzz_target!(|input: &str| {
     if !second.is_empty() {
         files.push(ComposeFile::new("second", second));
     }
-    let (project, findings) = read(&files, &environment);
+    let beside = |path: &str| matches!(path, "other" | "sub/other").then(|| other.to_owned());
+    let (project, findings) = read_with(&files, &environment, &beside);
     Ground::new(first).hold(&findings);
     let ground = Ground::new(second);
     for span in findings.iter().filter(|f| f.place.path == "second").filter_map(|f| f.place.span) {

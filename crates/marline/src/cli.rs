@@ -139,7 +139,17 @@ pub enum Command {
         command: CacheCommand,
     },
     /// The Compose model as understood
-    Config,
+    #[command(
+        long_about = "The Compose model as understood: variables filled in, files laid over each \
+                      other, with what they include and extend, in long forms and in the types \
+                      that they are read in.\n\nWhat is not honoured is told beside it. Exits \
+                      with 1 when something is wrong with the files."
+    )]
+    Config {
+        /// Read this file instead of the usual ones; further ones are laid over it
+        #[arg(short, long = "file", value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Secrets for jobs and services; values are never shown
     Secret {
         /// What to do with them.

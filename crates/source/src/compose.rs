@@ -16,6 +16,7 @@
 mod check;
 mod environment;
 mod interpolate;
+mod load;
 mod merge;
 mod model;
 mod shape;
@@ -35,9 +36,7 @@ pub use units::{parse_bytes, parse_duration, shell_words};
 use std::collections::HashSet;
 
 use crate::project::{Detection, suggested_compose};
-use crate::yaml::{self, Options};
 use crate::{Finding, Severity};
-use tree::Item;
 
 /// The names of Compose files in the order they are looked for, and of the file laid over each.
 pub const FILE_NAMES: [(&str, &str); 4] = [
@@ -72,35 +71,41 @@ impl ComposeFile {
     }
 }
 
-/// Reads files that belong together, each laid over the ones before it.
+/// Reads files that belong together, each laid over the ones before it, and need no others.
+///
+/// What they include, or extend from other files, is told as missing; see [`read_with`].
+pub fn read(files: &[ComposeFile], environment: &Environment) -> (Option<Project>, Vec<Finding>) {
+    read_with(files, environment, &|_| None)
+}
+
+/// Reads files that belong together, each laid over the ones before it, with the files that they
+/// include and those that they extend services from.
+///
+/// `other` gives the text of a file by its path relative to the repository. The paths of a file are
+/// relative to where the first one lies; in the project they are relative to the repository.
 ///
 /// The project is there whenever enough could be read to say what is in it; it must not be started
 /// when one of the findings is an error.
-pub fn read(files: &[ComposeFile], environment: &Environment) -> (Option<Project>, Vec<Finding>) {
+pub fn read_with(
+    files: &[ComposeFile],
+    environment: &Environment,
+    other: &dyn Fn(&str) -> Option<String>,
+) -> (Option<Project>, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut documents = Vec::new();
     for file in files {
-        let options = Options { merge_keys: true, ..Options::default() };
-        let (nodes, found) = yaml::read_all(&file.path, &file.text, &options);
-        findings.extend(found);
-        documents.extend(nodes.into_iter().filter(|node| !node.is_null()).map(|n| (file, n)));
+        let nodes = load::documents_of(file, &mut findings);
+        documents.extend(nodes.into_iter().map(|node| (file, node)));
     }
     let (name, given) = environment::project_name(&documents, environment, &mut findings);
-    let mut whole: Option<Item> = None;
-    for (file, node) in &documents {
-        let mut item = Item::read(&file.path, node, &given, &mut findings);
-        shape::check_file(&item, &mut findings);
-        merge::to_long_forms(&mut item);
-        whole = Some(match whole {
-            Some(base) => merge::merge(base, item),
-            None => item,
-        });
-    }
-    let project = whole.map(|mut whole| {
-        merge::drop_reset(&mut whole);
-        merge::extend_services(&mut whole, &mut findings);
-        typed::project(name, &whole, &mut findings)
-    });
+    let directory = files.first().map_or("", |file| load::folder_of(&file.path));
+    let whole = load::Loader::new(other, &mut findings).whole(
+        &documents,
+        &given,
+        directory,
+        &mut Vec::new(),
+    );
+    let project = whole.map(|whole| typed::project(name, &whole, &mut findings));
     if let Some(project) = &project {
         check::check(project, &mut findings);
     } else if findings.is_empty() {

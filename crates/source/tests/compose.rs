@@ -5,7 +5,7 @@ use std::time::Duration;
 use source::compose::{
     ComposeFile, Condition, Environment, FailureAction, HealthTest, MountKind, Order, Project,
     Protocol, Restart, SelectError, Strategy, default_files, is_usable, parse_bytes,
-    parse_duration, read, read_env_file, shell_words,
+    parse_duration, read, read_env_file, read_with, shell_words,
 };
 use source::{Finding, Severity};
 
@@ -275,12 +275,146 @@ fn services_that_extend_each_other_in_a_circle_are_told() {
     assert!(found.iter().any(|f| f.contains("a circle: a → b → a")), "{found:?}");
 }
 
+/// Reads the first of some files, the others lying beside it.
+fn read_among(files: &[(&str, &str)]) -> (Option<Project>, Vec<String>) {
+    let other = |path: &str| {
+        files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
+    };
+    let first = ComposeFile::new(files[0].0, files[0].1);
+    let (project, findings) = read_with(&[first], &environment(), &other);
+    (project, told(&findings))
+}
+
 #[test]
-fn what_needs_other_files_is_refused_and_not_skipped() {
+fn a_service_of_another_file_is_extended_with_paths_from_where_it_stands() {
+    let (project, told) = read_among(&[
+        ("compose.yaml", "services:\n  web:\n    extends: {file: ops/base.yaml, service: app}\n"),
+        (
+            "ops/base.yaml",
+            "services:\n  app:\n    extends: {file: ../deep.yaml, service: root}\n    build: .\n    \
+             env_file: [a.env]\n    volumes: ['./data:/data', '/x:/x', 'named:/n']\nvolumes: {named: }\n",
+        ),
+        ("deep.yaml", "services:\n  root: {build: deep, command: run $TAG, restart: always}\n"),
+    ]);
+    // What an extended service uses of its file must be said again, as in Compose.
+    assert_eq!(told, ["ops/base.yaml:6:40: there is no volume `named`"]);
+    let project = project.expect("a project");
+    let web = &project.services["web"];
+    assert_eq!(web.build.as_ref().expect("a build").context, "ops");
+    assert_eq!(web.env_files[0].path, "ops/a.env");
+    assert_eq!(web.volumes[0].source.as_deref(), Some("./ops/data"));
+    assert_eq!(web.volumes[1].source.as_deref(), Some("/x"));
+    assert_eq!(web.argv().expect("a command"), ["run", "v1"]);
+    assert_eq!(web.restart.as_ref().expect("a restart").value, Restart::Always);
+}
+
+#[test]
+fn an_included_file_brings_its_services_and_reads_its_own_variables() {
+    let (project, told) = read_among(&[
+        (
+            "compose.yaml",
+            "include:\n  - db/compose.yaml\n  - path: [mail.yaml, mail.more.yaml]\n    \
+             env_file: mail.env\n    project_directory: post\nservices:\n  \
+             web: {build: ., depends_on: [db, mail]}\n",
+        ),
+        ("db/compose.yaml", "services:\n  db: {image: 'db:$VERSION', env_file: x.env}\n"),
+        ("db/.env", "VERSION=16\nTAG=ignored\n"),
+        ("mail.yaml", "services:\n  mail: {build: ., command: a}\n"),
+        ("mail.more.yaml", "services:\n  mail: {command: 'serve $FROM $TAG'}\n"),
+        ("mail.env", "FROM=shop\n"),
+    ]);
+    assert_eq!(told, [] as [&str; 0]);
+    let project = project.expect("a project");
+    assert_eq!(project.services["db"].image.as_ref().expect("an image").value, "db:16");
+    assert_eq!(project.services["db"].env_files[0].path, "db/x.env");
+    let mail = &project.services["mail"];
+    assert_eq!(mail.argv().expect("a command"), ["serve", "shop", "v1"]);
+    assert_eq!(mail.build.as_ref().expect("a build").context, "post");
+    assert!(project.normalised().get("include").is_none());
+}
+
+#[test]
+fn a_file_that_two_projects_extend_is_read_with_the_variables_of_each() {
+    let (project, told) = read_among(&[
+        (
+            "compose.yaml",
+            "include: [db/compose.yaml]\nservices:\n  \
+             web: {extends: {file: base.yaml, service: app}}\n",
+        ),
+        ("db/compose.yaml", "services:\n  db: {extends: {file: ../base.yaml, service: app}}\n"),
+        ("db/.env", "OWN=1\n"),
+        ("base.yaml", "services:\n  app: {build: ., command: 'run ${OWN:-none}'}\n"),
+    ]);
+    assert_eq!(told, [] as [&str; 0]);
+    let project = project.expect("a project");
+    assert_eq!(project.services["db"].argv().expect("a command"), ["run", "1"]);
+    assert_eq!(project.services["web"].argv().expect("a command"), ["run", "none"]);
+}
+
+#[test]
+fn what_stands_twice_in_included_files_must_say_the_same() {
+    let web = "services:\n  web: {build: .}\n";
+    let both = "include: [other.yaml]\nservices:\n  web: {build: .}\n";
+    assert_eq!(read_among(&[("compose.yaml", both), ("other.yaml", web)]).1, [] as [&str; 0]);
+    let other = "services:\n  web: {build: elsewhere}\n";
+    assert_eq!(
+        read_among(&[("compose.yaml", both), ("other.yaml", other)]).1,
+        ["compose.yaml:3:8: the service `web` stands here and in an included file"]
+    );
+}
+
+#[test]
+fn files_that_lead_to_each_other_in_a_circle_are_told() {
+    let (_, told) = read_among(&[
+        ("compose.yaml", "include: [a.yaml]\nservices: {web: {build: .}}\n"),
+        ("a.yaml", "include: [compose.yaml]\n"),
+    ]);
+    let circle = "compose.yaml → a.yaml → compose.yaml";
+    assert_eq!(told, [format!("a.yaml:1:11: files include each other in a circle: {circle}")]);
+    let (_, told) = read_among(&[
+        ("compose.yaml", "services:\n  web: {extends: {file: a.yaml, service: b}}\n"),
+        ("a.yaml", "services:\n  b: {extends: {file: a.yaml, service: b}}\n"),
+    ]);
+    let circle = "web → a.yaml:b → a.yaml:b";
+    assert_eq!(told, [format!("a.yaml:2:16: services extend each other in a circle: {circle}")]);
+}
+
+#[test]
+fn a_file_that_is_not_in_the_repository_is_named() {
     let found = findings_of("include: [other.yaml]\nservices: {}\n");
-    assert_eq!(found, ["0.yaml:1:10: `include` is not supported yet"]);
-    let found = findings_of_service("extends: {service: a, file: b.yaml}");
-    assert_eq!(found, ["0.yaml:4:14: `extends` from another file is not supported yet"]);
+    assert_eq!(found, ["0.yaml:1:11: there is no file `other.yaml`"]);
+    let found = findings_of_service("extends: {service: a, file: ../b.yaml}");
+    assert_eq!(found, ["0.yaml:4:33: `../b.yaml` lies outside of the repository"]);
+    let found = findings_of("include: ['https://example.org/c.yaml']\nservices: {}\n");
+    let said = "0.yaml:1:11: `https://example.org/c.yaml` is not a file of this repository, \
+                and nothing is fetched";
+    assert_eq!(found, [said]);
+}
+
+#[test]
+fn files_that_include_each_other_many_times_over_end() {
+    let files: Vec<(String, String)> = (0..12)
+        .map(|n| {
+            let next = n + 1;
+            (format!("{n}.yaml"), format!("include: [{next}.yaml, {next}.yaml, {next}.yaml]\n"))
+        })
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    let (_, told) = read_among(&files);
+    assert!(told.iter().any(|t| t.contains("made of more than 256 files")), "{told:?}");
+}
+
+#[test]
+fn a_raw_env_file_stands_for_itself() {
+    let project =
+        good(&["services:\n  web: {build: ., env_file: [{path: raw.env, format: raw}]}\n"]);
+    let read = |path: &str| (path == "raw.env").then(|| "# no\nA=\"$TAG\" # x\nB=\n\nC\n".into());
+    let (given, findings) = project.environment_of(&project.services["web"], &environment(), read);
+    assert!(findings.is_empty(), "{findings:?}");
+    let given: Vec<_> = given.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(given, ["A=\"$TAG\" # x", "B="]);
+    let found = findings_of_service("env_file: [{path: a, format: json}]");
+    assert_eq!(found, ["0.yaml:4:34: `format` cannot be `json`"]);
 }
 
 #[test]

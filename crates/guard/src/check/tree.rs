@@ -1,5 +1,6 @@
 //! The files of a subject.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -241,7 +242,15 @@ impl<'a> Tree<'a> {
         if let Some(name) = root.canonicalize().ok().as_deref().and_then(Path::file_name) {
             environment = environment.in_directory(name.to_string_lossy());
         }
-        let (project, found) = compose::read(&files, &environment);
+        let others = RefCell::new(Vec::new());
+        let other = |path: &str| {
+            let content = self.read(Path::new(path)).ok().flatten()?;
+            let text = yaml::decode(path, &content).ok()?.to_owned();
+            others.borrow_mut().push(ComposeFile::new(path, text.clone()));
+            Some(text)
+        };
+        let (project, found) = compose::read_with(&files, &environment, &other);
+        files.extend(others.into_inner());
         findings.extend(found);
         Ok((project, findings, files))
     }

@@ -1,5 +1,7 @@
 //! `marline config`: the Compose model as understood.
 
+use std::path::{Path, PathBuf};
+
 use source::project::{self, Directory};
 use source::render;
 
@@ -8,12 +10,12 @@ use crate::cli::Global;
 use crate::conductor::spec::{Specifications, name_of, specify};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::project::{Here, git_failure};
-use crate::tree::Tree;
+use crate::tree::{Tree, Written};
 
 /// Prints the model, variables filled in and files laid over each other; findings go beside it.
-pub fn run(global: &Global) -> Outcome {
+pub fn run(global: &Global, files: &[PathBuf]) -> Outcome {
     let here = Here::find(global)?;
-    let found = read(&here)?;
+    let found = if files.is_empty() { read(&here)? } else { read_these(&here, global, files)? };
     let is_wrong = found.findings.iter().any(source::Finding::is_error);
     if !found.findings.is_empty() {
         // A suggested file is nowhere but here.
@@ -56,6 +58,31 @@ pub(super) fn read(here: &Here) -> Result<Specifications, Failure> {
         || Directory::walk(root).map(|files| project::detect(&files)).unwrap_or_default();
     let text = |path: &str| here.text(path);
     Ok(specify(&name_of(root), written, detection, &text, &[]))
+}
+
+/// Reads the services of files that somebody names, each laid over the one before.
+fn read_these(here: &Here, global: &Global, files: &[PathBuf]) -> Result<Specifications, Failure> {
+    let root = here.repository.root();
+    let mut written = Vec::new();
+    for file in files {
+        let there = global.directory.join(file);
+        let named = file.display();
+        let there = there.canonicalize().map_err(|error| {
+            Failure::new(Exit::NotFound, format!("could not read {named}: {error}"))
+        })?;
+        let inside = there.strip_prefix(root.canonicalize().as_deref().unwrap_or(root));
+        let inside = inside.ok().and_then(Path::to_str).ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("{named} lies outside of the repository"))
+                .help("a release holds what stands in its commit; move the file into it")
+        })?;
+        let bytes = std::fs::read(&there).map_err(|error| {
+            Failure::new(Exit::NotFound, format!("could not read {named}: {error}"))
+        })?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        written.push(Written { path: inside.to_owned(), text });
+    }
+    let text = |path: &str| here.text(path);
+    Ok(specify(&name_of(root), written, Default::default, &text, &[]))
 }
 
 /// Writes a value as YAML that every reader takes the same way.

@@ -1,5 +1,6 @@
 //! How the services of a release run: its Compose file, read from its own files.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -77,7 +78,7 @@ pub struct Specifications {
     pub project: Option<Project>,
     /// Whether there was no Compose file and detection stood in.
     pub is_detected: bool,
-    /// The Compose files, for the places of findings.
+    /// The Compose files and those that they include or extend, for the places of findings.
     pub files: Vec<Written>,
 }
 
@@ -233,8 +234,15 @@ pub fn specify(
             .iter()
             .map(|file| ComposeFile::new(file.path.clone(), file.text.clone()))
             .collect();
-        let (project, wrong) = source::compose::read(&given, &environment);
+        let others = RefCell::new(Vec::new());
+        let other = |path: &str| {
+            let text = read(path)?;
+            others.borrow_mut().push(Written { path: path.to_owned(), text: text.clone() });
+            Some(text)
+        };
+        let (project, wrong) = source::compose::read_with(&given, &environment, &other);
         findings.extend(wrong);
+        files.extend(others.into_inner());
         project
     };
     let Some(project) = found else {

@@ -157,6 +157,19 @@ pub fn read_env_file(
     values
 }
 
+/// Reads a file of `NAME=value` lines in which everything behind `=` is the value (`format: raw`).
+///
+/// A line without `=`, an empty one, and one that begins with `#` say nothing, as for
+/// `docker run --env-file`.
+pub(super) fn read_raw_env_file(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+    })
+}
+
 /// Looks for the closing quote from a byte on; `escaped` tells one look what the last one left.
 fn closing_quote(body: &str, from: usize, quote: char, escaped: &mut bool) -> Option<usize> {
     for (at, character) in body[from..].char_indices() {

@@ -6,7 +6,6 @@ use indexmap::IndexMap;
 
 use super::tree::{At, Content, Entry, Item, Mark};
 use super::typed;
-use crate::Finding;
 
 /// Rewrites short forms as long ones, so that merging and typing meet only one form of each.
 pub(super) fn to_long_forms(file: &mut Item) {
@@ -308,85 +307,4 @@ pub(super) fn drop_reset(item: &mut Item) {
         }
         _ => {}
     }
-}
-
-/// How many services may extend each other in a row.
-const MAX_EXTENDS: usize = 64;
-
-/// Lays services over those that they extend.
-pub(super) fn extend_services(file: &mut Item, findings: &mut Vec<Finding>) {
-    let Some(services) = file.get("services").cloned() else { return };
-    for entry in services.entries() {
-        let mut chain = vec![entry.key.clone()];
-        let whole = extended(&services, &entry.key, &mut chain, findings);
-        if let (Some(whole), Some(place)) =
-            (whole, file.get_mut("services").and_then(|services| services.get_mut(&entry.key)))
-        {
-            *place = whole;
-        }
-    }
-    if let Some(include) = file.get("include") {
-        findings.push(
-            Finding::error(
-                "compose-unsupported",
-                "`include` is not supported yet",
-                include.place(),
-            )
-            .help("name the files one after the other with `--file`, or copy the services here"),
-        );
-    }
-}
-
-fn extended(
-    services: &Item,
-    name: &str,
-    chain: &mut Vec<String>,
-    findings: &mut Vec<Finding>,
-) -> Option<Item> {
-    let service = services.get(name)?.clone();
-    let Some(extends) = service.get("extends") else { return Some(service) };
-    // What is wrong with a service is told when it is its turn, not for all that extend it.
-    let its_turn = chain.len() == 1;
-    let mut refuse = |rule: &str, message: String, is_told: bool| {
-        if is_told {
-            findings.push(Finding::error(rule, message, extends.place()));
-        }
-        None
-    };
-    if extends.get("file").is_some() {
-        return refuse(
-            "compose-unsupported",
-            "`extends` from another file is not supported yet".into(),
-            its_turn,
-        );
-    }
-    let base = extends.get("service").and_then(Item::scalar)?;
-    if chain.contains(&base) {
-        let round = format!("{} → {base}", chain.join(" → "));
-        let message = format!("services extend each other in a circle: {round}");
-        let is_told = chain[0] == base && chain.iter().all(|name| *name >= base);
-        return refuse("compose-cycle", message, is_told);
-    }
-    if chain.len() >= MAX_EXTENDS {
-        let message = format!("more than {MAX_EXTENDS} services extend each other in a row");
-        return refuse("compose-cycle", message, true);
-    }
-    if services.get(&base).is_none() {
-        let message = format!("there is no service `{base}` to extend");
-        return refuse("compose-unknown-service", message, its_turn);
-    }
-    let at = extends.at.clone();
-    chain.push(base.clone());
-    let mut base = extended(services, &base, chain, findings)?;
-    chain.pop();
-    if let Content::Map(entries) = &mut base.content {
-        entries.retain(|entry| entry.key != "extends");
-    }
-    let wrap = |service: Item| record(&at, [("services", record(&at, [(name, service)]))]);
-    let mut merged = merge(wrap(base), wrap(service));
-    let whole = merged.get_mut("services")?.get_mut(name)?;
-    if let Content::Map(entries) = &mut whole.content {
-        entries.retain(|entry| entry.key != "extends");
-    }
-    Some(whole.clone())
 }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::Environment;
-use super::environment::read_env_file;
+use super::environment::{read_env_file, read_raw_env_file};
 use crate::yaml::did_you_mean;
 use crate::{Finding, Place};
 
@@ -150,6 +150,7 @@ impl Project {
         let mut given: IndexMap<String, String> = IndexMap::new();
         for file in &service.env_files {
             match read(&file.path) {
+                Some(text) if file.is_raw => given.extend(read_raw_env_file(&text)),
                 Some(text) => {
                     for (key, value) in read_env_file(&file.path, &text, environment, &mut findings)
                     {
@@ -329,6 +330,8 @@ pub struct EnvFile {
     pub path: String,
     /// Whether it must be there.
     pub required: bool,
+    /// Whether values stand for themselves (`format: raw`): no quotes, no variables.
+    pub is_raw: bool,
 }
 
 /// A port a service offers.

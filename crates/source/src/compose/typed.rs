@@ -284,7 +284,18 @@ impl Reader<'_> {
             .filter_map(|file| {
                 let path = file.get("path")?.scalar()?;
                 let required = self.truth(file, "required").is_none_or(|required| *required);
-                Some(Spanned::new(EnvFile { path, required }, file.place()))
+                let is_raw = match text(file, "format") {
+                    Some(format) if format.value != "raw" => {
+                        self.wrong(
+                            file.get("format").unwrap_or(file),
+                            format!("`format` cannot be `{}`", format.value),
+                            "write `raw`, or leave it out for the usual format",
+                        );
+                        false
+                    }
+                    format => format.is_some(),
+                };
+                Some(Spanned::new(EnvFile { path, required, is_raw }, file.place()))
             })
             .collect()
     }
