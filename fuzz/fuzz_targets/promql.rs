@@ -25,13 +25,13 @@ fuzz_target!(|text: &str| {
     let again = parse(&printed).unwrap_or_else(|error| panic!("{text:?} as {printed:?}: {error}"));
     assert_eq!(again.to_string(), printed);
     // A question over many windows may take its time; that is bounded elsewhere.
-    let answer = instant(&STORE, &expr, AT);
+    let answer = instant(&*STORE, &expr, AT);
     // At one time there is no distance between times.
     let asks_for_step = printed.contains("step()");
     if asks_for_step || !matches!(expr.kind(), Kind::Scalar | Kind::Vector) {
         return;
     }
-    let over_time = range(&STORE, &expr, AT, AT, 1_000);
+    let over_time = range(&*STORE, &expr, AT, AT, 1_000);
     match (answer, over_time) {
         (Ok(Value::Scalar(value)), Ok(series)) => {
             assert_eq!(series.len(), 1);
