@@ -2,6 +2,8 @@
 
 #[path = "proxy/app.rs"]
 mod app;
+#[path = "proxy/encrypted.rs"]
+mod encrypted;
 #[path = "proxy/http.rs"]
 mod http_rules;
 #[path = "proxy/world.rs"]

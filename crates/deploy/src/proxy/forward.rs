@@ -13,7 +13,8 @@ use bytes::Bytes;
 use futures_util::future::join;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, UPGRADE},
+    header::{CONNECTION, LOCATION, STRICT_TRANSPORT_SECURITY, UPGRADE},
+    request::Parts,
 };
 use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::TrySendError, upgrade::OnUpgrade};
@@ -56,8 +57,26 @@ pub(super) async fn answer(
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    if let Some(seconds) = client.hsts_seconds()
+        && let Ok(value) = HeaderValue::from_str(&format!("max-age={seconds}"))
+    {
+        response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert(value);
+    }
     response.body_mut().busy = Some(busy);
     Ok(response)
+}
+
+/// Returns the same address by HTTPS. 308 keeps the method and the body; see RFC 9110, 15.4.9.
+fn sent_on_to_https(host: &HeaderValue, port: u16, parts: &Parts) -> Response<Reply> {
+    let words = "This is served encrypted only. Please ask at the address given.";
+    let mut response = page(StatusCode::PERMANENT_REDIRECT, words, &parts.headers, None);
+    let name = host_name(host);
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let place = format!("https://{name}{port}{}", origin_form(&parts.uri));
+    if let Ok(place) = HeaderValue::from_str(&place) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response
 }
 
 async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> Response<Reply> {
@@ -85,6 +104,9 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
             return page(StatusCode::BAD_REQUEST, &words, &parts.headers, None);
         }
     };
+    if let Some(port) = client.redirect() {
+        return sent_on_to_https(&host, port, &parts);
+    }
     let id = request_id(&mut parts.headers);
     let service = match client.find(&host_name(&host), parts.uri.path()).await {
         Ok(service) => service,
@@ -101,7 +123,7 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let upgrade = upgrade.filter(|_| protocol.is_some());
     let behind_proxy = client.is_behind_proxy();
-    rewrite_request(&mut parts.headers, &host, &client.peer, behind_proxy);
+    rewrite_request(&mut parts.headers, &host, &client.peer, client.scheme(), behind_proxy);
     if let Some(protocol) = protocol.filter(|_| upgrade.is_some()) {
         let headers = &mut parts.headers;
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

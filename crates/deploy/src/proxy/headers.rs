@@ -109,6 +109,7 @@ pub(super) fn rewrite_request(
     headers: &mut HeaderMap,
     host: &HeaderValue,
     peer: &HeaderValue,
+    scheme: &'static str,
     behind_proxy: bool,
 ) {
     let trailers = has_token(headers, &TE, "trailers");
@@ -122,7 +123,7 @@ pub(super) fn rewrite_request(
     if !behind_proxy {
         headers.insert(FORWARDED_FOR, peer.clone());
         headers.insert(FORWARDED_HOST, host.clone());
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
     } else {
         let before = headers.get_all(FORWARDED_FOR).iter();
         let before: Vec<_> = before.map(HeaderValue::as_bytes).collect();
@@ -130,7 +131,7 @@ pub(super) fn rewrite_request(
         let all = HeaderValue::from_bytes(&all).unwrap_or_else(|_| peer.clone());
         headers.insert(FORWARDED_FOR, all);
         headers.entry(FORWARDED_HOST).or_insert_with(|| host.clone());
-        headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     }
 }
 
@@ -212,7 +213,7 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
         ]);
         let value = HeaderValue::from_static;
-        rewrite_request(&mut map, &value("a.test"), &value("10.0.0.1"), false);
+        rewrite_request(&mut map, &value("a.test"), &value("10.0.0.1"), "http", false);
         let mut left: Vec<_> =
             map.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
         left.sort();
@@ -232,7 +233,7 @@ mod tests {
     fn a_proxy_before_us_is_believed_only_where_the_table_says_so() {
         let mut map = headers(&[("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "https")]);
         let value = HeaderValue::from_static;
-        rewrite_request(&mut map, &value("a.test"), &value("10.0.0.1"), true);
+        rewrite_request(&mut map, &value("a.test"), &value("10.0.0.1"), "http", true);
         assert_eq!(map["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
         assert_eq!(map["x-forwarded-proto"], "https");
     }

@@ -22,16 +22,18 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
     time::{Instant, Sleep},
 };
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     Guards, forward, headers::peer_value, http1::serve as serve_ordinary, instance::now_ms,
-    serve::Proxy,
+    serve::Proxy, tls::HTTP2,
 };
 
 /// How HTTP/2 with prior knowledge begins; no method of HTTP/1 does.
@@ -56,16 +58,24 @@ pub(super) async fn accept(proxy: Arc<Proxy>, address: SocketAddr, listener: Arc
         room.free(most).await;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let guards = proxy.table.load().guards(address);
+                let table = proxy.table.load();
+                let (guards, tls) = (table.guards(address), table.tls.get(&address).cloned());
+                let redirect = table.redirect(address);
+                drop(table);
                 let client = Arc::new(Client {
                     proxy: Arc::clone(&proxy),
                     listener: address,
                     peer: peer_value(peer.ip()),
                     watch: Arc::default(),
+                    is_encrypted: tls.is_some(),
+                    redirect,
                     _seat: room.enter(),
                     _count: proxy.count_connection(),
                 });
-                tokio::spawn(serve(client, stream, guards));
+                match tls {
+                    None => tokio::spawn(serve(client, stream, guards)),
+                    Some(tls) => tokio::spawn(serve_encrypted(client, stream, guards, tls)),
+                };
             }
             // Out of file descriptors, most likely. Those in use come back.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -79,11 +89,28 @@ pub(super) struct Client {
     pub listener: SocketAddr,
     pub peer: HeaderValue,
     pub watch: Arc<Watch>,
+    is_encrypted: bool,
+    redirect: Option<u16>,
     _seat: Seat,
     _count: super::serve::Counted,
 }
 
 impl Client {
+    /// Returns how the client reached us, as an address begins.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_encrypted { "https" } else { "http" }
+    }
+
+    /// Returns the port of HTTPS this client is sent on to.
+    pub fn redirect(&self) -> Option<u16> {
+        self.redirect
+    }
+
+    /// Returns for how many seconds the client shall come back encrypted only.
+    pub fn hsts_seconds(&self) -> Option<u64> {
+        self.is_encrypted.then(|| self.proxy.table.load().hsts_seconds(self.listener))?
+    }
+
     pub fn is_behind_proxy(&self) -> bool {
         self.proxy.table.load().is_behind_proxy(self.listener)
     }
@@ -126,7 +153,7 @@ impl Drop for Seat {
 async fn serve(client: Arc<Client>, stream: TcpStream, guards: Guards) {
     // Only a hint for the system; without it, answers are a little later.
     let _ = stream.set_nodelay(true);
-    let (stream, read) = if client.is_behind_proxy() {
+    let (stream, read) = if client.is_behind_proxy() || client.redirect.is_some() {
         (stream, Vec::new())
     } else {
         match serve_ordinary(&client, stream, &guards).await {
@@ -149,6 +176,49 @@ async fn serve(client: Arc<Client>, stream: TcpStream, guards: Guards) {
     }
 }
 
+/// How every TLS connection begins: a record of the handshake; see RFC 8446, 5.1.
+const HANDSHAKE: u8 = 22;
+
+/// What who speaks plainly to a port that does not is told.
+const NOT_ENCRYPTED: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 52\r\nconnection: close\r\n\r\n\
+    This port is encrypted: ask for https://, not http.\n";
+
+async fn serve_encrypted(
+    client: Arc<Client>,
+    stream: TcpStream,
+    guards: Guards,
+    tls: Arc<ServerConfig>,
+) {
+    let _ = stream.set_nodelay(true);
+    let shaken = tokio::time::timeout(Duration::from_millis(guards.head_ms), async {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
+            Box::pin(tell_to_encrypt(stream)).await?;
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        TlsAcceptor::from(tls).accept(stream).await
+    });
+    // A client that gives up, or whom we share no way of encrypting with, has been told by TLS.
+    let Ok(Ok(stream)) = shaken.await else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    let stream = Rewound { read: Vec::new(), at: 0, stream };
+    if is_http2 {
+        serve_http2(client, stream, guards).await;
+    } else {
+        serve_http1(client, stream, guards).await;
+    }
+}
+
+async fn tell_to_encrypt(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(NOT_ENCRYPTED).await?;
+    stream.shutdown().await?;
+    // Taken before we close, so that no reset overtakes what we said.
+    let mut rest = [0; 4_096];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
 /// Looks at the first bytes without taking them.
 async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     let mut bytes = [0; PREFACE.len()];
@@ -162,7 +232,10 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-async fn serve_http1(client: Arc<Client>, stream: Rewound, guards: Guards) {
+async fn serve_http1<S>(client: Arc<Client>, stream: Rewound<S>, guards: Guards)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let watch = Arc::clone(&client.watch);
     let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
     let mut builder = http1::Builder::new();
@@ -186,7 +259,10 @@ async fn serve_http1(client: Arc<Client>, stream: Rewound, guards: Guards) {
     .await;
 }
 
-async fn serve_http2(client: Arc<Client>, stream: Rewound, guards: Guards) {
+async fn serve_http2<S>(client: Arc<Client>, stream: Rewound<S>, guards: Guards)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let watch = Arc::clone(&client.watch);
     watch.is_http2.store(true, Relaxed);
     let io = TokioIo::new(Watched { stream, watch: Arc::clone(&watch) });
@@ -346,13 +422,13 @@ impl Alarm {
 }
 
 /// A socket of which something was read already.
-struct Rewound {
+struct Rewound<S> {
     read: Vec<u8>,
     at: usize,
-    stream: TcpStream,
+    stream: S,
 }
 
-impl AsyncRead for Rewound {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -374,12 +450,12 @@ impl AsyncRead for Rewound {
 }
 
 /// The socket of a client, seen by its [`Watch`].
-struct Watched {
-    stream: Rewound,
+struct Watched<S> {
+    stream: Rewound<S>,
     watch: Arc<Watch>,
 }
 
-impl Watched {
+impl<S> Watched<S> {
     fn written<T>(&self, result: Poll<T>) -> Poll<T> {
         if result.is_ready() {
             if self.watch.blocked.load(Relaxed) != 0 {
@@ -392,7 +468,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -407,7 +483,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

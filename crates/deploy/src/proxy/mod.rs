@@ -18,7 +18,8 @@
 //! # The way of a request
 //!
 //! `listen` accepts the client; `http1` serves it from socket to socket while it asks for ordinary
-//! things, and hands HTTP/2, upgrades and the like to the long way over hyper. There `listen` watches
+//! things, and hands HTTP/2, upgrades and the like to the long way over hyper, which also serves
+//! what comes encrypted (`tls`). There `listen` watches
 //! the patience of the client; `forward` finds the service (`table`), waits
 //! where requests are held (`gate`), is dealt a release (`share`), chooses an instance and counts
 //! (`instance`, `count`), rewrites the headers (`headers`) and passes everything on over a kept
@@ -42,6 +43,7 @@ mod serve;
 mod share;
 mod table;
 mod tally;
+mod tls;
 mod upstream;
 
 pub use client::{ClientError, ProxyClient, Tallies};
@@ -50,6 +52,8 @@ pub use http1::read_anything as read_http1;
 pub use protocol::{
     Answer, Drained, Hold, InstanceStatus, Listening, Refusal, Request, SOCKET, Status,
 };
-pub use routes::{Guards, Limits, Listener, Route, Routes, RoutesError, Service, Target, WHOLE};
+pub use routes::{
+    Certificate, Guards, Limits, Listener, Route, Routes, RoutesError, Service, Target, Tls, WHOLE,
+};
 pub use serve::{ProxyError, serve, serve_until};
 pub use tally::{ErrorKind, Errors, Failing, Histogram, Tally, TallyReport};

@@ -111,6 +111,12 @@ pub enum Refusal {
         /// What the system said.
         reason: String,
     },
+    /// A certificate of the table cannot be used.
+    #[error("{reason}")]
+    Certificate {
+        /// Which, and why.
+        reason: String,
+    },
     /// The table could not be written to disk.
     #[error("the table could not be kept on disk: {reason}")]
     Keep {

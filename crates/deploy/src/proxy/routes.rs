@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::PathBuf,
 };
 
 use journal::{InstanceId, ReleaseId, ServiceName};
@@ -45,6 +46,37 @@ pub struct Listener {
     /// What one client may ask of us.
     #[serde(default)]
     pub guards: Guards,
+    /// Whose certificates encrypt it. Without them it speaks plainly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// The port of HTTPS to which every request is sent on with 308, on connections opened from
+    /// now on. The routes are not looked at then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<u16>,
+}
+
+/// How a listener encrypts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificates. A client that asks for no name, or for an unknown one, gets the first.
+    pub certificates: Vec<Certificate>,
+    /// For how many seconds browsers shall come back encrypted only (`Strict-Transport-Security`,
+    /// RFC 6797). An application that says so itself is not overruled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts_seconds: Option<u64>,
+}
+
+/// A certificate on disk and the names it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// Host names, or `*.example.com` for the names one below; the certificate must cover them.
+    pub hosts: Vec<String>,
+    /// The file of the certificate and those that vouch for it, in PEM.
+    pub chain: PathBuf,
+    /// The file of the private key, in PEM.
+    pub key: PathBuf,
 }
 
 impl Listener {
@@ -55,6 +87,8 @@ impl Listener {
             routes: vec![Route { host: None, path: "/".to_owned(), service: service.into() }],
             behind_proxy: false,
             guards: Guards::default(),
+            tls: None,
+            redirect: None,
         }
     }
 }
@@ -191,6 +225,18 @@ pub enum RoutesError {
         /// The host as given.
         host: String,
     },
+    /// A listener is to encrypt and has nothing to do it with.
+    #[error("{address} speaks TLS and has no certificate")]
+    NoCertificate {
+        /// The listener.
+        address: SocketAddr,
+    },
+    /// A listener sends on to HTTPS what came by HTTPS.
+    #[error("{address} speaks TLS itself, so it cannot send its clients on to HTTPS")]
+    RedirectsFromTls {
+        /// The listener.
+        address: SocketAddr,
+    },
     /// An instance stands in the table twice.
     #[error("instance `{instance}` is in the table twice")]
     InstanceTwice {
@@ -240,6 +286,16 @@ impl Routes {
             if !addresses.insert(address) {
                 return Err(RoutesError::AddressTwice { address });
             }
+            if let Some(tls) = &listener.tls {
+                if tls.certificates.is_empty() {
+                    return Err(RoutesError::NoCertificate { address });
+                }
+                if listener.redirect.is_some() {
+                    return Err(RoutesError::RedirectsFromTls { address });
+                }
+                let mut hosts = tls.certificates.iter().flat_map(|one| &one.hosts);
+                hosts.try_for_each(|host| check_host(host))?;
+            }
             for route in &listener.routes {
                 route.check()?;
                 if !self.services.contains_key(&route.service) {
@@ -260,16 +316,18 @@ impl Route {
                 service: self.service.clone(),
             });
         }
-        if let Some(host) = &self.host {
-            let name = host.strip_prefix("*.").unwrap_or(host);
-            let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]:".contains(&byte);
-            let ported = name.contains(':') && !name.starts_with('[');
-            if name.is_empty() || ported || !name.bytes().all(letters) {
-                return Err(RoutesError::BadHost { host: host.clone() });
-            }
-        }
-        Ok(())
+        self.host.as_deref().map_or(Ok(()), check_host)
     }
+}
+
+fn check_host(host: &str) -> Result<(), RoutesError> {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.[]:".contains(&byte);
+    let ported = name.contains(':') && !name.starts_with('[');
+    if name.is_empty() || ported || !name.bytes().all(letters) {
+        return Err(RoutesError::BadHost { host: host.to_owned() });
+    }
+    Ok(())
 }
 
 impl Service {

@@ -33,6 +33,7 @@ use super::{
     keep, listen,
     share::random,
     table::{Registry, Table},
+    tls,
 };
 
 /// How long clients of a proxy that is replaced may take to finish.
@@ -258,8 +259,9 @@ impl Proxy {
         sockets: HashMap<SocketAddr, TcpListener>,
     ) -> Result<(), Refusal> {
         let mut ports = self.ports.lock().await;
+        let tls = certificates(&routes)?;
         let open = open(&routes, sockets, &HashMap::new())?;
-        self.put_in_force(routes);
+        self.put_in_force(routes, tls);
         self.listen(&mut ports, open);
         Ok(())
     }
@@ -282,9 +284,13 @@ impl Proxy {
         }
         let checked = routes.check();
         checked.map_err(|error| Refusal::Table { reason: error.to_string() })?;
+        let read_from = routes.clone();
+        let tls = tokio::task::spawn_blocking(move || certificates(&read_from)).await;
+        let panicked = |panic: tokio::task::JoinError| panic.to_string();
+        let tls = tls.map_err(|panic| Refusal::Certificate { reason: panicked(panic) })??;
         if ports.state == PortsState::HandedOver {
             // The sockets and the file are the new proxy's; our last clients follow its table.
-            self.put_in_force(routes);
+            self.put_in_force(routes, tls);
             return Ok(());
         }
         let opened = open(&routes, HashMap::new(), &ports.open)?;
@@ -302,15 +308,17 @@ impl Proxy {
             }
             stays
         });
-        self.put_in_force(routes);
+        self.put_in_force(routes, tls);
         self.listen(&mut ports, opened);
         Ok(())
     }
 
-    fn put_in_force(&self, routes: Routes) {
+    fn put_in_force(&self, routes: Routes, tls: Certificates) {
         let mut registry = self.registry();
         let before = self.table.load_full();
-        let table = Arc::new(registry.build(routes, &before, &self.hub));
+        let mut table = registry.build(routes, &before, &self.hub);
+        table.tls = tls;
+        let table = Arc::new(table);
         // Opened before it is found, closed after it is no longer: no request is turned away.
         registry.reopen(&table.routes);
         self.table.store(Arc::clone(&table));
@@ -439,6 +447,13 @@ impl Proxy {
         }
         result.ok()
     }
+}
+
+/// How each listener that speaks TLS encrypts.
+type Certificates = HashMap<SocketAddr, Arc<rustls::ServerConfig>>;
+
+fn certificates(routes: &Routes) -> Result<Certificates, Refusal> {
+    tls::read(routes).map_err(|error| Refusal::Certificate { reason: error.to_string() })
 }
 
 impl Port {

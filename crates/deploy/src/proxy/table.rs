@@ -8,6 +8,7 @@ use std::{
 
 use indexmap::IndexMap;
 use journal::{InstanceId, ReleaseId, ServiceName};
+use rustls::ServerConfig;
 
 use super::{
     Guards, Limits, Route, Routes, Service, Target,
@@ -24,6 +25,8 @@ const MOST_GONE: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub routes: Routes,
+    /// How the listeners that speak TLS encrypt.
+    pub tls: HashMap<SocketAddr, Arc<ServerConfig>>,
     ports: HashMap<SocketAddr, Port>,
     services: HashMap<ServiceName, Arc<LiveService>>,
 }
@@ -32,6 +35,8 @@ pub(super) struct Table {
 struct Port {
     guards: Guards,
     behind_proxy: bool,
+    redirect: Option<u16>,
+    hsts_seconds: Option<u64>,
     /// The most specific first.
     ways: Vec<Way>,
 }
@@ -66,6 +71,16 @@ impl Table {
     pub fn guards(&self, listener: SocketAddr) -> Guards {
         let port = self.ports.get(&listener);
         port.map_or_else(Guards::default, |port| port.guards.clone())
+    }
+
+    /// Returns the port of HTTPS that the clients of a listener are sent on to.
+    pub fn redirect(&self, listener: SocketAddr) -> Option<u16> {
+        self.ports.get(&listener)?.redirect
+    }
+
+    /// Returns for how many seconds browsers shall come back encrypted only.
+    pub fn hsts_seconds(&self, listener: SocketAddr) -> Option<u64> {
+        self.ports.get(&listener)?.hsts_seconds
     }
 
     pub fn is_behind_proxy(&self, listener: SocketAddr) -> bool {
@@ -212,11 +227,16 @@ impl Registry {
             let known = |route: &Route| Some(Way::new(route, services.get(&route.service)?));
             let mut ways: Vec<_> = listener.routes.iter().filter_map(known).collect();
             ways.sort_by_key(|way| std::cmp::Reverse(way.specificity()));
-            let port =
-                Port { guards: listener.guards.clone(), behind_proxy: listener.behind_proxy, ways };
+            let port = Port {
+                guards: listener.guards.clone(),
+                behind_proxy: listener.behind_proxy,
+                redirect: listener.redirect,
+                hsts_seconds: listener.tls.as_ref().and_then(|tls| tls.hsts_seconds),
+                ways,
+            };
             ports.insert(listener.address, port);
         }
-        Table { routes, ports, services }
+        Table { routes, tls: HashMap::new(), ports, services }
     }
 
     /// Opens what a table names, though it may have been drained before.
