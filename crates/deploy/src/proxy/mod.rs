@@ -45,6 +45,7 @@ mod table;
 mod tally;
 mod tls;
 mod upstream;
+mod ways;
 
 pub use client::{ClientError, ProxyClient, Tallies};
 #[doc(hidden)]

@@ -11,11 +11,12 @@ use journal::{InstanceId, ReleaseId, ServiceName};
 use rustls::ServerConfig;
 
 use super::{
-    Guards, Limits, Route, Routes, Service, Target,
+    Guards, Limits, Routes, Service, Target,
     count::{Counters, Hub, Owner},
     gate::Gate,
     instance::Instance,
     share::{Deck, random_below},
+    ways::Ways,
 };
 
 /// How many tallies of instances that are gone are kept for those who have not read them yet.
@@ -37,31 +38,14 @@ struct Port {
     behind_proxy: bool,
     redirect: Option<u16>,
     hsts_seconds: Option<u64>,
-    /// The most specific first.
-    ways: Vec<Way>,
-}
-
-#[derive(Debug)]
-struct Way {
-    host: Host,
-    path: String,
-    service: Arc<LiveService>,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Host {
-    Any,
-    /// With its leading dot.
-    Below(String),
-    Exact(String),
+    ways: Ways,
 }
 
 impl Table {
     /// Returns the service that answers for a host (lower case, without port) and path.
     pub fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Option<&Arc<LiveService>> {
         let port = self.ports.get(&listener)?;
-        let way = port.ways.iter().find(|way| way.covers(host, path))?;
-        Some(&way.service)
+        port.ways.find(host, path)
     }
 
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<LiveService>> {
@@ -85,42 +69,6 @@ impl Table {
 
     pub fn is_behind_proxy(&self, listener: SocketAddr) -> bool {
         self.ports.get(&listener).is_some_and(|port| port.behind_proxy)
-    }
-}
-
-impl Way {
-    fn new(route: &Route, service: &Arc<LiveService>) -> Self {
-        let host = match route.host.as_deref().map(str::to_ascii_lowercase) {
-            None => Host::Any,
-            Some(host) => match host.strip_prefix('*') {
-                Some(suffix) => Host::Below(suffix.to_owned()),
-                None => Host::Exact(host),
-            },
-        };
-        Self { host, path: route.path.clone(), service: Arc::clone(service) }
-    }
-
-    fn covers(&self, host: &str, path: &str) -> bool {
-        let host_fits = match &self.host {
-            Host::Any => true,
-            Host::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
-            Host::Exact(name) => host == name,
-        };
-        host_fits
-            && match path.strip_prefix(self.path.as_str()) {
-                Some(rest) => rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'),
-                None => false,
-            }
-    }
-
-    /// Sorts exact hosts before wildcards before any, and long names and paths before short ones.
-    fn specificity(&self) -> (u8, usize, usize) {
-        let (kind, length) = match &self.host {
-            Host::Any => (0, 0),
-            Host::Below(suffix) => (1, suffix.len()),
-            Host::Exact(_) => (2, 0),
-        };
-        (kind, length, self.path.len())
     }
 }
 
@@ -224,9 +172,12 @@ impl Registry {
         }
         let mut ports = HashMap::new();
         for listener in &routes.listeners {
-            let known = |route: &Route| Some(Way::new(route, services.get(&route.service)?));
-            let mut ways: Vec<_> = listener.routes.iter().filter_map(known).collect();
-            ways.sort_by_key(|way| std::cmp::Reverse(way.specificity()));
+            let mut ways = Ways::default();
+            for route in &listener.routes {
+                if let Some(service) = services.get(&route.service) {
+                    ways.add(route, service);
+                }
+            }
             let port = Port {
                 guards: listener.guards.clone(),
                 behind_proxy: listener.behind_proxy,
@@ -369,7 +320,9 @@ fn carried_on(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+
+    use super::{super::Route, *};
 
     fn table(ways: &[(Option<&str>, &str, &str)]) -> (Table, SocketAddr) {
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
@@ -411,5 +364,53 @@ mod tests {
         is("www.shop.test", "/api/x", "www-api");
         let elsewhere = SocketAddr::from(([127, 0, 0, 1], 81));
         assert!(table.find(elsewhere, "a.test", "/").is_none());
+    }
+
+    /// Returns the service by the rule as it is documented, looking at every route.
+    fn by_rule<'a>(
+        ways: &[(Option<&str>, &str, &'a str)],
+        host: &str,
+        path: &str,
+    ) -> Option<&'a str> {
+        let covers = |way: &&(Option<&str>, &str, &str)| {
+            let host_fits = match way.0 {
+                None => true,
+                Some(own) => match own.strip_prefix('*') {
+                    Some(below) => host.len() > below.len() && host.ends_with(below),
+                    None => host == own,
+                },
+            };
+            let rest = path.strip_prefix(way.1);
+            let fits =
+                |rest: &str| rest.is_empty() || rest.starts_with('/') || way.1.ends_with('/');
+            host_fits && rest.is_some_and(fits)
+        };
+        let specificity = |way: &&(Option<&str>, &str, &str)| match way.0 {
+            None => (0, 0, way.1.len()),
+            Some(own) if own.starts_with('*') => (1, own.len(), way.1.len()),
+            Some(_) => (2, 0, way.1.len()),
+        };
+        // `max_by_key` gives the last of equals, and the first is meant.
+        ways.iter().rev().filter(covers).max_by_key(specificity).map(|way| way.2)
+    }
+
+    proptest! {
+        #[test]
+        fn every_route_is_found_as_the_rule_says(
+            ways in prop::collection::vec(
+                (
+                    prop::sample::select(vec![None, Some("a.b"), Some("*.a.b"), Some("*.b"), Some("c.a.b")]),
+                    prop::sample::select(vec!["/", "/a", "/a/", "/a/b", "/a/b/", "//", "/ab"]),
+                    prop::sample::select(vec!["one", "two", "three"]),
+                ),
+                0..8,
+            ),
+            host in prop::sample::select(vec!["", "b", ".b", "a.b", "c.a.b", "d.c.a.b", ".a.b", "x"]),
+            path in "(/|a|b){0,6}|\\*",
+        ) {
+            let (table, address) = table(&ways);
+            let found = table.find(address, host, &path).map(|live| live.name.to_string());
+            prop_assert_eq!(found.as_deref(), by_rule(&ways, host, &path));
+        }
     }
 }
