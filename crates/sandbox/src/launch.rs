@@ -181,6 +181,10 @@ unsafe fn execute(plan: &Plan<'_>) -> (Stage, i32) {
                 return (Stage::Walls, last_errno());
             }
         }
+        if plan.streams[0].is_some() {
+            // A terminal becomes that of the session, so that a shell has jobs; all else refuses.
+            libc::ioctl(0, libc::TIOCSCTTY, 0);
+        }
         if plan.walls.dies_with_us {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         }

@@ -58,6 +58,7 @@ mod sandbox;
 mod spec;
 mod stack;
 mod sys;
+mod terminal;
 mod wire;
 mod zygote;
 
@@ -68,4 +69,5 @@ pub use process::{Command, End, Exit, Input, Output, Patience, Process, STREAM_G
 pub use protection::{Level, Protection, Wall};
 pub use sandbox::{BoxLost, ReplayError, Sandbox, SandboxError};
 pub use spec::{BoxSpec, Limits, Network};
+pub use terminal::Lent;
 pub use zygote::entry;
