@@ -355,6 +355,15 @@ pub struct RunArgs {
     /// Say for each step whether it was replayed, and else which input changed
     #[arg(long)]
     pub explain_cache: bool,
+    /// Open a shell in the box of a step that failed, with its variables and files as they were
+    #[arg(long)]
+    pub debug: bool,
+    /// Run a command there in place of a shell, and print what it says
+    #[arg(long, value_name = "COMMAND", conflicts_with = "debug")]
+    pub debug_command: Option<String>,
+    /// Run again whenever a file changes; only what the change invalidates
+    #[arg(long, conflicts_with_all = ["plan", "committed", "fresh"])]
+    pub watch: bool,
     /// Print the log of every step, not only of those that failed
     #[arg(short, long)]
     pub verbose: bool,

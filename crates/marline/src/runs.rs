@@ -10,7 +10,7 @@ use journal::{Actor, Conclusion, EventId, Fact, JobKey, Journal, NotTriggered, R
 use pipeline::action::{Actions, Library, prepare};
 use pipeline::calls::Reference;
 use pipeline::event::Event;
-use pipeline::execute::{Groups, Recorder, RepositoryCheckout, Surroundings, execute};
+use pipeline::execute::{Debugger, Groups, Recorder, RepositoryCheckout, Surroundings, execute};
 use pipeline::log::Line;
 use pipeline::plan::{Plan, Planned, Wish, plan};
 use pipeline::replay::Verdict;
@@ -294,6 +294,8 @@ pub struct Order {
     pub only: Option<BTreeSet<String>>,
     /// Whether every step runs, and none is recorded to be replayed.
     pub fresh: bool,
+    /// Who is shown the boxes of steps that fail.
+    pub debug: Option<Arc<dyn Debugger>>,
     /// Becoming true stops it.
     pub cancel: watch::Receiver<bool>,
 }
@@ -315,6 +317,7 @@ impl Runner {
         surroundings.only = order.only;
         surroundings.replay = (!order.fresh).then(|| self.state.replay());
         surroundings.again = order.again;
+        surroundings.debug = order.debug;
         surroundings.groups = self.groups.clone();
         let checkout = RepositoryCheckout {
             repository: order.subject.repository.clone(),

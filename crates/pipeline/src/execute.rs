@@ -8,6 +8,7 @@
 mod action;
 mod background;
 mod call;
+mod debug;
 mod disk;
 mod job;
 mod output;
@@ -40,6 +41,7 @@ use crate::mask::Masker;
 use crate::plan::{self, Instance, Plan};
 use crate::replay::Verdict;
 use crate::template::{self, Answer, Condition};
+pub use debug::{Debugger, FailedStep, Visit};
 use scope::{JobScope, Status};
 pub(crate) use step::written_name;
 
@@ -91,6 +93,8 @@ pub struct Surroundings {
     /// Where steps are recorded to be replayed, and where jobs then have their directories; none is
     /// that every step runs.
     pub replay: Option<PathBuf>,
+    /// Who is shown the box of a step that failed, before the job goes on.
+    pub debug: Option<Arc<dyn Debugger>>,
     /// Whether the directories of jobs stay when the run has ended.
     pub keep: bool,
     /// Whether uncommitted changes are part of what runs.
@@ -124,6 +128,7 @@ impl Surroundings {
             limits: Limits::default(),
             only: None,
             replay: None,
+            debug: None,
             keep: false,
             dirty: false,
             again: None,
@@ -208,6 +213,8 @@ struct Engine {
     keys: Mutex<BTreeSet<String>>,
     /// Actions of other repositories: those the plan was made with, if it knows.
     actions: Actions,
+    /// Held while somebody looks into a box: there is one terminal.
+    visited: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Why there was no turn in a concurrency group.
@@ -290,6 +297,7 @@ impl Engine {
             stop,
             cancel,
             held: Mutex::default(),
+            visited: Arc::default(),
         }
     }
 

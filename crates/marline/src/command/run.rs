@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,13 +11,15 @@ use anyhow::Context as _;
 use explain::words;
 use indexmap::IndexMap;
 use journal::{Actor, Conclusion, Fact, JobKey, RunId};
-use pipeline::execute::Groups;
+use pipeline::execute::{Debugger, Groups};
 use pipeline::log::{Kind, Line};
 use pipeline::plan::Plan;
 use pipeline::replay::Verdict;
 use tokio::sync::watch;
 
+use super::debug::Visitor;
 use super::preview;
+use super::watch::{State, Watcher};
 use crate::cli::{Global, RunArgs};
 use crate::conductor::secret_values;
 use crate::exit::{Exit, Failure, Outcome};
@@ -29,6 +32,55 @@ const LAST_LINES: usize = 12;
 /// Runs workflows, or shows what would run.
 pub async fn run(args: &RunArgs, global: &Global) -> Outcome {
     let here = Here::find(global)?;
+    check_terminal(args, &here)?;
+    if args.watch {
+        again_and_again(args, global, &here).await
+    } else {
+        once(args, global, here).await
+    }
+}
+
+/// Runs workflows whenever a file has changed, until somebody ends it.
+async fn again_and_again(args: &RunArgs, global: &Global, here: &Here) -> Outcome {
+    let mut watcher = Watcher::new(&here.repository)?;
+    let mut state = State::of(&here.repository)?;
+    // One from the beginning to the end, so that no Ctrl-C falls between two.
+    let mut interrupts = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    loop {
+        match once(args, global, Here::find(global)?).await {
+            Ok(Exit::Cancelled) => return Ok(Exit::Interrupted),
+            Ok(exit @ Exit::Interrupted) => return Ok(exit),
+            Ok(_) => {}
+            // A file that is half written may be whole the next time.
+            Err(failure) => failure.print(here.json),
+        }
+        if !here.json {
+            eprintln!("\nwaiting for a change; end with Ctrl-C");
+        }
+        let stopped = Arc::clone(&stop);
+        let mut waiting = tokio::task::spawn_blocking(move || {
+            let now = watcher.wait(&state, &stopped)?;
+            anyhow::Ok((watcher, state, now))
+        });
+        let waited = tokio::select! {
+            waited = &mut waiting => waited,
+            _ = interrupts.recv() => {
+                stop.store(true, Ordering::Relaxed);
+                waiting.await
+            }
+        };
+        let (same, before, now) = waited.context("wait for a change")??;
+        let Some(now) = now else { return Ok(Exit::Interrupted) };
+        if !here.json {
+            let what = now.difference(&before).map(|path| path.display().to_string());
+            eprintln!("{} changed\n", what.as_deref().unwrap_or("the commit"));
+        }
+        (watcher, state) = (same, now);
+    }
+}
+
+async fn once(args: &RunArgs, global: &Global, here: Here) -> Outcome {
     let head = here.repository.head().map_err(git_failure)?;
     let before =
         here.repository.commit(&head.commit).map_err(git_failure)?.parents.first().cloned();
@@ -85,6 +137,17 @@ pub async fn run(args: &RunArgs, global: &Global) -> Outcome {
     go(&here, args, subject, started, wanted).await
 }
 
+/// Refuses a shell where nobody could type into it.
+fn check_terminal(args: &RunArgs, here: &Here) -> Result<(), Failure> {
+    if !args.debug
+        || (std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !here.json)
+    {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Usage, "`--debug` opens a shell, and there is no terminal for it")
+        .help("run a command in the failed step's box: --debug-command 'env; ls -la'"))
+}
+
 async fn go(
     here: &Here,
     args: &RunArgs,
@@ -103,6 +166,7 @@ async fn go(
         Exit::Interrupted
     });
     let screen = Arc::new(Screen::new(here, args));
+    let debug = Visitor::of(args, &screen).map(|visitor| Arc::new(visitor) as Arc<dyn Debugger>);
     let groups = Groups::new(here.state.concurrency());
     let mut tasks = tokio::task::JoinSet::new();
     for plan in started.plans {
@@ -121,6 +185,7 @@ async fn go(
             cause: None,
             again: None,
             fresh: args.fresh,
+            debug: debug.clone(),
             only: wanted.job.clone().map(|job| BTreeSet::from([job])),
             cancel: cancel.clone(),
         };
@@ -133,10 +198,12 @@ async fn go(
         }
         anyhow::Ok(())
     };
+    let listening = interrupted.abort_handle();
     tokio::select! {
         ended = ended => ended?,
         exit = interrupted => return Ok(exit.unwrap_or(Exit::Interrupted)),
     }
+    listening.abort();
     screen.end();
     let has = |end: Conclusion| conclusions.contains(&end);
     Ok(match () {
@@ -283,13 +350,15 @@ pub fn account() -> String {
 }
 
 /// Shows one line per job as it goes, and what failed at the end.
-struct Screen {
+pub(super) struct Screen {
     verbose: bool,
     explain_cache: bool,
-    json: bool,
+    pub json: bool,
     colour: bool,
     live: Option<indicatif::MultiProgress>,
     inner: Mutex<Shown>,
+    /// What is to be shown when somebody gives the terminal back.
+    held: Mutex<Option<Vec<String>>>,
 }
 
 #[derive(Default)]
@@ -324,15 +393,39 @@ impl Screen {
             colour: here.colour,
             live: is_live.then(indicatif::MultiProgress::new),
             inner: Mutex::new(Shown { begun: Some(Instant::now()), ..Shown::default() }),
+            held: Mutex::default(),
         }
     }
 
-    fn paint(&self, code: &str, text: &str) -> String {
+    /// Keeps quiet while somebody else has the terminal.
+    pub fn hush(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+        if let Some(live) = &self.live {
+            let _ = live.clear();
+            live.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+    }
+
+    /// Shows what happened meanwhile, and goes on.
+    pub fn go_on(&self) {
+        if let Some(live) = &self.live {
+            live.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for line in held.into_iter().flatten() {
+            self.line(&line);
+        }
+    }
+
+    pub fn paint(&self, code: &str, text: &str) -> String {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
     /// Prints a line above what is live.
-    fn line(&self, text: &str) {
+    pub fn line(&self, text: &str) {
+        if let Some(held) = &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            return held.push(text.to_owned());
+        }
         match &self.live {
             Some(live) => {
                 let _ = live.println(text);
@@ -403,7 +496,7 @@ impl Audience for Screen {
     fn fact(&self, fact: &Fact) {
         if self.json {
             let value = serde_json::json!({ "fact": fact });
-            println!("{value}");
+            self.line(&value.to_string());
             return;
         }
         let mut shown = self.inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -216,7 +216,8 @@ impl Conductor {
             audience: None,
         };
         // What may become a release is run, whatever is known of it already.
-        let order = Order { subject, plan, cause, again, only: None, fresh: true, cancel };
+        let order =
+            Order { subject, plan, cause, again, only: None, fresh: true, debug: None, cancel };
         let ended = runner.run(order, number).await;
         lock(&self.cancels).remove(&number);
         ended.map(drop)

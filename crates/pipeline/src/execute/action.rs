@@ -119,6 +119,7 @@ impl JobRun {
             let began = Instant::now();
             let mut output = self.output(number);
             self.running.begin(&name, step.condition.as_ref());
+            self.running.forgiven = self.allows_failure(&step);
             let mut ended = match decided {
                 Ok(_) => {
                     let place = format!("{}", self.main_number(steps, &step));
@@ -151,6 +152,7 @@ impl JobRun {
             self.running.begin(&name, Some(&always));
             let step = Step { condition: Some(always), ..post.step.clone() };
             let (_, env, decided) = self.decide(&step);
+            self.running.forgiven = self.allows_failure(&step);
             let condition = match &post.what {
                 PostKind::Script => self.post_condition(&post, &env),
                 PostKind::Steps { .. } => Ok(true),
@@ -681,7 +683,11 @@ impl JobRun {
             let mut ended = match decided {
                 Ok(None) => {
                     output.say(Kind::Command, &name);
-                    self.perform(step, &env, place, stage, output).await
+                    let forgiven = self.running.forgiven;
+                    self.running.forgiven = forgiven || self.allows_failure(step);
+                    let ended = self.perform(step, &env, place, stage, output).await;
+                    self.running.forgiven = forgiven;
+                    ended
                 }
                 Ok(Some(_)) => {
                     self.remember(step, Conclusion::Skipped, Conclusion::Skipped, Vec::new());

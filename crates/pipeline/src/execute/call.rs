@@ -135,6 +135,7 @@ impl Engine {
         let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let (stop, cancel) = watch::channel(*outside.borrow());
         Arc::new(Self {
+            visited: Arc::clone(&self.visited),
             surroundings: Arc::new(Surroundings {
                 secrets,
                 only: None,

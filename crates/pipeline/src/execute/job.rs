@@ -94,6 +94,11 @@ impl Stops {
         }
     }
 
+    /// Gives the job more time.
+    pub fn postpone(&mut self, time: Duration) {
+        self.deadline += time;
+    }
+
     pub fn now(&self) -> Option<Stop> {
         if self.asked.as_ref().is_some_and(|asked| *asked.borrow()) {
             Some(Stop::Asked)

@@ -24,6 +24,7 @@ use crate::built_in::artifact;
 use crate::expression::{Object, Value};
 use crate::file_command::{FileCommand, read_pairs, read_paths};
 use crate::log::Kind;
+use crate::replay::key::CANARY;
 use crate::subject;
 
 /// A time that does not come.
@@ -41,13 +42,17 @@ const MAX_CHANGES: usize = 100;
 /// The step of the job that runs, whatever is part of it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Running {
-    name: String,
+    pub name: String,
     /// Its condition, asked again when the job is stopped.
     pub condition: Option<Template>,
     /// What its condition sees, when an action's own steps see something else.
     pub contexts: Option<Object>,
     pub deadline: Option<Deadline>,
     pub is_background: bool,
+    /// Whether the job goes on when it fails.
+    pub forgiven: bool,
+    /// Whether somebody was shown its box after it failed.
+    pub was_visited: bool,
 }
 
 /// Until when a step may run.
@@ -67,6 +72,8 @@ impl Running {
             contexts: None,
             deadline: None,
             is_background: self.is_background,
+            forgiven: false,
+            was_visited: false,
         };
     }
 }
@@ -143,6 +150,7 @@ impl JobRun {
             return ended;
         }
         let mut alone = false;
+        let seen = self.engine.surroundings.debug.is_some().then(|| variables.clone());
         output.tape = attempt.is_some().then(Vec::new);
         match self.spawn(&program, variables, attempt.is_some()).await {
             Ok((process, pipe)) => {
@@ -155,6 +163,12 @@ impl JobRun {
                 }
             }
             Err(message) => ended.fail(message),
+        }
+        if let Some(mut variables) = seen {
+            variables.shift_remove(CANARY);
+            let quiet =
+                self.visit(Some(&program), &program.cwd, variables, &mut ended, output).await;
+            alone &= quiet;
         }
         self.read_files(&files, output, &mut ended, alone);
         ended.alone = alone;
@@ -196,7 +210,7 @@ impl JobRun {
 
     /// Every variable of a step's program: from outside, the workflow, the job, earlier steps, the
     /// step, and last what Marline says itself.
-    fn variables(
+    pub fn variables(
         &self,
         own: &[(String, String)],
         files: &[(FileCommand, PathBuf)],

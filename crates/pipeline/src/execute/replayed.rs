@@ -132,6 +132,12 @@ impl JobReplay {
         let _ = tokio::task::spawn_blocking(move || self.latest.save()).await;
     }
 
+    /// Notes that somebody did in the box what nobody observed.
+    pub fn disturb(&mut self, is_quiet: bool) {
+        self.temporary_is_empty = false;
+        self.is_quiet &= is_quiet;
+    }
+
     /// Names the files of the next program of a step, the same in each run.
     pub fn next_name(&mut self, step: &str) -> String {
         let count = self.programs.entry(step.to_owned()).or_default();

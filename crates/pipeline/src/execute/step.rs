@@ -132,6 +132,7 @@ impl JobRun {
             Ok(None) => {
                 self.record_start(number, &name);
                 self.running.begin(&name, step.condition.as_ref());
+                self.running.forgiven = self.allows_failure(step);
                 match self.deadline(step) {
                     Ok(deadline) => {
                         self.running.deadline = deadline;
@@ -150,6 +151,12 @@ impl JobRun {
         self.conclude(&mut output, &mut ended, step);
         let allowed = ended.outcome == Conclusion::Failure && self.allows_failure(step);
         let conclusion = if allowed { Conclusion::AllowedFailure } else { ended.outcome };
+        if conclusion == Conclusion::Failure && !self.running.was_visited {
+            // No program of it failed, but the files and variables of the job are there all the same.
+            let workspace = self.dirs.workspace.clone();
+            let variables = self.variables(&env, &[]);
+            self.visit(None, &workspace, variables, &mut ended, &mut output).await;
+        }
         if conclusion == Conclusion::Failure && self.status == Status::Success {
             self.status = Status::Failure;
         }
