@@ -7,6 +7,7 @@ mod browser;
 mod calls;
 mod carry;
 mod clock;
+mod config;
 mod crash;
 mod debug;
 mod demo;
