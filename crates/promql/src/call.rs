@@ -10,6 +10,7 @@ use crate::expr::{Expr, Kind, Node};
 use crate::over_time::OverTime;
 use crate::quantile::{self, Wanted, native_variance};
 use crate::rate::{self, seconds};
+use crate::sliding;
 use crate::window::Slide;
 
 impl Evaluator<'_> {
@@ -353,6 +354,14 @@ impl Evaluator<'_> {
         let mut columns = Vec::with_capacity(tracks.len());
         let mut numbers = vec![0.0; given.len()];
         for track in &tracks {
+            let wanted = given.first().map(Vec::as_slice);
+            if let Some(cells) = sliding::column(function, track, &frame, wanted) {
+                let column = Column { labels: track.labels.clone(), nameless: true, cells };
+                if !column.is_empty() {
+                    columns.push(column);
+                }
+                continue;
+            }
             let falls = if is_rate { rate::falls(track) } else { Vec::new() };
             let mut slide = Slide::new(track, &frame);
             let mut cells = Vec::with_capacity(grid.count);

@@ -196,6 +196,7 @@ impl<'a> Question<'a> {
         let grid = Grid { from: at, step: 0, count: 1 };
         let expr = self.resolved(grid, 0)?;
         let evaluator = self.evaluator(grid, true);
+        evaluator.weigh(&expr, grid)?;
         let value = match expr.kind() {
             Kind::Matrix => Value::Matrix(evaluator.whole_window(&expr)?),
             _ => evaluator.answer(&expr, grid)?.into_value()?,
@@ -219,6 +220,7 @@ impl<'a> Question<'a> {
         let grid = Grid { from, step, count: usize::try_from(steps).unwrap_or(1) };
         let expr = self.resolved(grid, to - from)?;
         let evaluator = Evaluator { to, ..self.evaluator(grid, false) };
+        evaluator.weigh(&expr, grid)?;
         let series = evaluator.answer(&expr, grid)?.into_series(grid)?;
         Ok(Answer { value: Value::Matrix(series), notes: evaluator.notes.take() })
     }
@@ -378,8 +380,8 @@ pub(crate) fn merged(columns: Vec<Column>, at_the_end: bool) -> Result<Vec<Colum
 
 /// Holds what the parts of a question have in common.
 pub(crate) struct Evaluator<'a> {
-    source: &'a dyn Select,
-    limits: Limits,
+    pub source: &'a dyn Select,
+    pub limits: Limits,
     pub look_back: Millis,
     cancelled: Option<&'a AtomicBool>,
     ends: Option<Instant>,

@@ -31,6 +31,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod column;
+mod cost;
 mod date;
 pub mod evaluate;
 pub mod expr;
@@ -45,6 +46,7 @@ pub mod print;
 mod quantile;
 mod rate;
 pub mod sequence;
+mod sliding;
 mod window;
 
 pub use column::Quantity;

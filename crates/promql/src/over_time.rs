@@ -51,8 +51,16 @@ impl OverTime<'_> {
             "present_over_time" => Some(1.0),
             "changes" => return pairs(window, is_other).map(Quantity::Number),
             "resets" => return pairs(window, falls).map(Quantity::Number),
-            "ts_of_first_over_time" => window.all().first().map(|(at, _)| seconds(*at)),
-            "ts_of_last_over_time" => window.all().last().map(|(at, _)| seconds(*at)),
+            "ts_of_first_over_time" => {
+                let (number, histogram) = (window.numbers.first(), window.histograms.first());
+                let times = number.map(|n| n.at).into_iter().chain(histogram.map(|h| h.at));
+                times.min().map(seconds)
+            }
+            "ts_of_last_over_time" => {
+                let (number, histogram) = (window.numbers.last(), window.histograms.last());
+                let times = number.map(|n| n.at).into_iter().chain(histogram.map(|h| h.at));
+                times.max().map(seconds)
+            }
             _ => None,
         };
         if let Some(value) = of_all {
@@ -314,8 +322,19 @@ pub(crate) fn variance(values: &[f64]) -> f64 {
     squares.value() / values.len() as f64
 }
 
+/// The order of values for quantiles: what is not a number comes first.
+pub(crate) fn order(a: f64, b: f64) -> std::cmp::Ordering {
+    b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(&b))
+}
+
 /// The quantile of some values; between two of them by a straight line.
 pub(crate) fn quantile(wanted: f64, values: &mut [f64]) -> f64 {
+    values.sort_by(|a, b| order(*a, *b));
+    quantile_of_sorted(wanted, values)
+}
+
+/// The quantile of values that are in order.
+pub(crate) fn quantile_of_sorted(wanted: f64, values: &[f64]) -> f64 {
     if values.is_empty() || wanted.is_nan() {
         return f64::NAN;
     }
@@ -325,7 +344,6 @@ pub(crate) fn quantile(wanted: f64, values: &mut [f64]) -> f64 {
     if wanted > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
     let rank = wanted * (values.len() - 1) as f64;
     let lower = rank.floor() as usize;
     let upper = (lower + 1).min(values.len() - 1);

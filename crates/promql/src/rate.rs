@@ -28,15 +28,7 @@ pub(crate) fn seconds(at: Millis) -> f64 {
 ///
 /// The falls within a window are then the difference of two of them.
 pub(crate) fn falls(track: &Track) -> Vec<f64> {
-    let whole = Window {
-        track,
-        numbers: &track.numbers,
-        histograms: &track.histograms,
-        first_number: 0,
-        from: Millis::MIN,
-        to: Millis::MAX,
-        border: Border::Plain,
-    };
+    let whole = Window::whole(track);
     let mut reached = 0.0;
     let mut falls = Vec::with_capacity(track.numbers.len());
     falls.extend(track.numbers.first().map(|_| 0.0));
@@ -394,7 +386,7 @@ fn bordered_histogram(window: &Window, change: Change) -> Option<Histogram> {
 
 /// The change between the last two samples.
 pub(crate) fn last_change(window: &Window, change: Change) -> Option<Quantity> {
-    let all = window.all();
+    let all = window.last_two();
     let [.., (before_at, before), (last_at, last)] = all.as_slice() else { return None };
     let apart = seconds(last_at - before_at);
     if apart == 0.0 {

@@ -95,6 +95,28 @@ pub(crate) enum Either<'a> {
 }
 
 impl<'a> Window<'a> {
+    /// Returns the window that has all samples.
+    pub(crate) fn whole(track: &'a Track) -> Self {
+        Self {
+            track,
+            numbers: &track.numbers,
+            histograms: &track.histograms,
+            first_number: 0,
+            from: Millis::MIN,
+            to: Millis::MAX,
+            border: Border::Plain,
+        }
+    }
+
+    /// The last two samples, whatever kind they are.
+    pub(crate) fn last_two(&self) -> Vec<(Millis, Either<'a>)> {
+        let numbers = &self.numbers[self.numbers.len().saturating_sub(2)..];
+        let histograms = &self.histograms[self.histograms.len().saturating_sub(2)..];
+        let mut all = Window { numbers, histograms, ..*self }.all();
+        all.drain(..all.len().saturating_sub(2));
+        all
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.numbers.is_empty() && self.histograms.is_empty()
     }

@@ -242,6 +242,41 @@ fn a_question_that_costs_too_much_is_refused_with_what_to_ask_instead() {
 }
 
 #[test]
+fn a_question_is_weighed_before_anything_is_read() {
+    /// Knows how much there is and must not be read.
+    struct Heavy;
+    impl series::Select for Heavy {
+        fn select(
+            &self,
+            _: &[series::Matcher],
+            _: i64,
+            _: i64,
+        ) -> Result<Vec<series::Series>, series::SelectError> {
+            panic!("nothing is to be read")
+        }
+        fn amount(&self, _: &[series::Matcher], from: i64, to: i64) -> Option<series::Amount> {
+            let samples = usize::try_from((to - from) / 1000).unwrap_or(0) * 20_000;
+            Some(series::Amount { series: 20_000, samples })
+        }
+    }
+    let refused = |text: &str, from: i64, step: i64| {
+        let expr = parse(text).expect("a question");
+        let asked = Question::new(&Heavy, &expr).over(from, 86_400_000, step);
+        asked.expect_err("too much").to_string()
+    };
+    assert_eq!(
+        refused("sum(rate(requests_total[1d]))", 86_000_000, 60_000),
+        "reading about 1735180000 samples of `requests_total[1d]` is more than 50000000: ask for \
+         fewer series, a shorter time or longer steps"
+    );
+    assert!(refused("max_over_time(up[1h:1s])", 0, 60_000).starts_with("reading about"));
+    assert!(
+        refused("sum(up)", 86_400_000 - 1_000_000, 100)
+            .starts_with("working out 20000 series of `up` at 10001 times is more than 50000000")
+    );
+}
+
+#[test]
 fn a_question_that_was_cancelled_has_no_answer() {
     let store = store();
     let expr = parse("rate(requests_total[5m])").expect("a question");
@@ -289,6 +324,86 @@ fn question() -> impl Strategy<Value = String> {
             inner.prop_map(|a| format!("max(({a}) or vector(1))")),
         ]
     })
+}
+
+/// Functions whose windows slide over the samples.
+const SLIDING: [&str; 9] = [
+    "sum_over_time(odd[W])",
+    "avg_over_time(odd[W])",
+    "min_over_time(odd[W])",
+    "max_over_time(odd[W])",
+    "stddev_over_time(odd[W])",
+    "stdvar_over_time(odd[W])",
+    "quantile_over_time(0.9, odd[W])",
+    "changes(odd[W])",
+    "resets(odd[W])",
+];
+
+fn odd_value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        8 => (-50i32..50).prop_map(f64::from),
+        2 => -1e3..1e3,
+        1 => prop::sample::select(vec![1e100, -1e100, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -0.0]),
+    ]
+}
+
+fn close(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits()
+        || (a.is_nan() && b.is_nan())
+        || a.partial_cmp(&b).is_some_and(std::cmp::Ordering::is_eq)
+        || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+proptest! {
+    #[test]
+    fn a_window_that_slides_gives_what_it_gives_alone(
+        samples in prop::collection::vec((1i64..40, odd_value()), 1..120),
+        width in 1i64..600,
+        step in 1i64..200,
+    ) {
+        let store = Store::default();
+        let mut at = 0;
+        let rows: Vec<Row> = samples
+            .iter()
+            .map(|(apart, value)| {
+                at += apart * 1000;
+                Row::new(Labels::metric("odd", [("job", "web")]), at, *value)
+            })
+            .collect();
+        store.append(rows).expect("a write");
+        for question in SLIDING {
+            let expr = parse(&question.replace('W', &format!("{width}s"))).expect("a question");
+            let series = range(&store, &expr, 0, at, step * 1000).expect("an answer");
+            for now in (0..=at).step_by(usize::try_from(step * 1000).expect("a step")) {
+                let alone = match instant(&store, &expr, now).expect("an answer") {
+                    Value::Vector(points) => points.first().map(number),
+                    other => panic!("{other:?}"),
+                };
+                let slid = series
+                    .first()
+                    .and_then(|one| one.samples.iter().find(|sample| sample.at == now))
+                    .map(|sample| sample.value);
+                let same = match (slid, alone) {
+                    (Some(slid), Some(alone)) => close(slid, alone),
+                    (slid, alone) => slid.is_none() && alone.is_none(),
+                };
+                prop_assert!(same, "{question} [{width}s] at {now}: {slid:?}, alone {alone:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sum_forgets_what_left_its_window() {
+    let store = Store::default();
+    let values = [1e100, 1.0, 2.0, 3.0, 4.0, 5.0];
+    let row = |(step, value): (i64, &f64)| {
+        Row::new(Labels::metric("odd", [("job", "web")]), step * 1000, *value)
+    };
+    store.append((0..).zip(&values).map(row)).expect("a write");
+    let sums = range(&store, &parse("sum_over_time(odd[3s])").expect("a question"), 0, 5000, 1000);
+    let sums: Vec<f64> = sums.expect("an answer")[0].samples.iter().map(|s| s.value).collect();
+    assert_eq!(sums, [1e100, 1e100, 1e100, 6.0, 9.0, 12.0]);
 }
 
 proptest! {

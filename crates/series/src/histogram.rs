@@ -585,6 +585,16 @@ impl Kahan {
         self.sum = sum;
     }
 
+    /// Returns the sum of two sums, with what rounding lost in each.
+    #[must_use]
+    pub fn plus(mut self, other: Self) -> Self {
+        self.add(other.sum);
+        if self.sum.is_finite() {
+            self.rest += other.rest;
+        }
+        self
+    }
+
     /// Returns what was added so far.
     pub fn value(self) -> f64 {
         self.sum + self.rest

@@ -47,8 +47,8 @@ pub use labels::{Labels, METRIC_NAME};
 pub use matcher::{Matcher, MatcherError, Op};
 pub use memory::Memory;
 pub use store::{
-    AppendError, Appended, HistogramSample, Limits, Millis, Row, Sample, Select, SelectError,
-    Series, Start, Stats, Store,
+    Amount, AppendError, Appended, HistogramSample, Limits, Millis, Row, Sample, Select,
+    SelectError, Series, Start, Stats, Store,
 };
 
 /// The value that says that a series ended here: a NaN with a bit pattern of its own.

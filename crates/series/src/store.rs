@@ -90,6 +90,21 @@ pub trait Select: Sync {
         from: Millis,
         to: Millis,
     ) -> Result<Vec<Series>, SelectError>;
+
+    /// Returns about how much [`select`](Self::select) would give, without reading a sample;
+    /// nothing if that is not known.
+    fn amount(&self, _matchers: &[Matcher], _from: Millis, _to: Millis) -> Option<Amount> {
+        None
+    }
+}
+
+/// About how much a selection gives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many series, at least.
+    pub series: usize,
+    /// How many samples of all of them.
+    pub samples: usize,
 }
 
 /// How much a store keeps; whatever is over a limit is dropped, oldest first.
@@ -481,6 +496,25 @@ impl Store {
         Ok(selected)
     }
 
+    /// Returns about how much [`Store::select`] would give, without reading a sample.
+    pub fn amount(&self, matchers: &[Matcher], from: Millis, to: Millis) -> Amount {
+        if let Some(disk) = &self.disk {
+            return disk.amount(matchers, from, to);
+        }
+        let from = from.max(self.oldest_allowed());
+        let mut amount = Amount::default();
+        for column in self.find(matchers) {
+            let samples = column.lock();
+            let start = samples.partition_point(|sample| sample.at < from);
+            let end = samples.partition_point(|sample| sample.at <= to);
+            if start < end {
+                amount.series += 1;
+                amount.samples += end - start;
+            }
+        }
+        amount
+    }
+
     /// Returns the names of the labels of the series that fit, sorted.
     pub fn label_names(
         &self,
@@ -573,6 +607,10 @@ impl Select for Store {
         to: Millis,
     ) -> Result<Vec<Series>, SelectError> {
         Store::select(self, matchers, from, to)
+    }
+
+    fn amount(&self, matchers: &[Matcher], from: Millis, to: Millis) -> Option<Amount> {
+        Some(Store::amount(self, matchers, from, to))
     }
 }
 

@@ -12,7 +12,6 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +20,7 @@ use super::bytes::{Reader, put_signed, put_varint, sync_directory};
 use super::cache::Cache;
 use super::chunk::{SEALED, seal, unseal};
 use super::postings::{Postings, find};
-use crate::{Labels, Matcher, Millis, Sample};
+use crate::{Amount, Labels, Matcher, Millis, Sample};
 
 const INDEX_MAGIC: &[u8; 4] = b"MIX1";
 const CHUNKS_MAGIC: &[u8; 4] = b"MCH1";
@@ -89,8 +88,6 @@ pub(crate) struct Block {
     index: Mutex<Option<Arc<Index>>>,
 }
 
-static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
-
 /// Where a chunk lies and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ChunkRef {
@@ -123,7 +120,7 @@ impl Block {
         }
         let path = directory.join("chunks");
         let chunks = File::open(&path).map_err(|source| BlockError::Io { path, source })?;
-        let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
+        let key = super::cache::key();
         Ok(Self { name, meta, directory, key, chunks, index: Mutex::default() })
     }
 
@@ -151,7 +148,7 @@ impl Block {
     /// How many bytes the index takes in memory now.
     pub fn held(&self) -> usize {
         let held = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().map_or(0, |index| index.bytes.len())
+        held.as_ref().map_or(0, |index| index.held())
     }
 
     /// Gives each series that fits with its samples from a time to a time, both included.
@@ -208,6 +205,22 @@ impl Block {
             }
         }
         Ok(damaged)
+    }
+
+    /// Returns about how much [`Block::select`] would give, by what the block has in the mean.
+    pub fn amount(
+        &self,
+        matchers: &[Matcher],
+        from: Millis,
+        to: Millis,
+    ) -> Result<Amount, BlockError> {
+        let series = find(&*self.index()?, matchers).len();
+        let (first, last) = (self.meta.first, self.meta.last);
+        let length = last.saturating_sub(first).saturating_add(1) as f64;
+        let within = to.min(last).saturating_sub(from.max(first)).saturating_add(1);
+        let share = (within.max(0) as f64 / length).min(1.0);
+        let mean = self.meta.samples as f64 / self.meta.series.max(1) as f64;
+        Ok(Amount { series, samples: (series as f64 * mean * share) as usize })
     }
 
     /// Gives all samples of one series; a damaged chunk ends it with an error.
@@ -301,6 +314,8 @@ pub(crate) struct Index {
     symbols: Table,
     series: Table,
     names: Table,
+    /// The symbols that were asked for: every series that has one shares its text.
+    texts: Mutex<HashMap<u32, Arc<str>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -319,6 +334,12 @@ impl Index {
         Self::of_checked(bytes)
     }
 
+    /// How many bytes it takes in memory, about.
+    fn held(&self) -> usize {
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bytes.len() + texts.len() * 64
+    }
+
     /// Takes bytes as they are; whatever is wrong with them shows as a series that is not there.
     pub fn of_checked(bytes: Vec<u8>) -> Option<Self> {
         let mut reader = Reader::new(&bytes);
@@ -331,7 +352,7 @@ impl Index {
             (end <= bytes.len()).then_some(Table { at, count })
         };
         let (symbols, series, names) = (table(4)?, table(4)?, table(12)?);
-        Some(Self { bytes, symbols, series, names })
+        Some(Self { bytes, symbols, series, names, texts: Mutex::default() })
     }
 
     fn u32_at(&self, at: usize) -> Option<u32> {
@@ -367,11 +388,21 @@ impl Index {
         let mut reader = self.series_reader(ordinal)?;
         let count = reader.length(self.symbols.count)?;
         let mut pairs: Vec<(Arc<str>, Arc<str>)> = Vec::with_capacity(count.min(64));
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = |number: u64| {
+            let number = u32::try_from(number).ok()?;
+            if let Some(known) = texts.get(&number) {
+                return Some(Arc::clone(known));
+            }
+            let text: Arc<str> = self.symbol(number)?.into();
+            texts.insert(number, Arc::clone(&text));
+            Some(text)
+        };
         for _ in 0..count {
             let (name, value) = (reader.varint()?, reader.varint()?);
-            let text = |number: u64| self.symbol(u32::try_from(number).ok()?);
-            pairs.push((text(name)?.into(), text(value)?.into()));
+            pairs.push((text(name)?, text(value)?));
         }
+        drop(texts);
         Some(Labels::new(pairs))
     }
 

@@ -1,9 +1,16 @@
 //! Chunks that were read lately, taken apart.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Sample;
+
+/// Returns a number that nothing else has in a cache: a block, or a chunk of the head.
+pub(crate) fn key() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 /// Columns of samples by block and place, up to a number of bytes.
 pub(crate) struct Cache {

@@ -4,10 +4,13 @@
 //! times and of values, as in Facebook's Gorilla. When it is full it is sealed: times and values
 //! are two columns for `pco`, which finds what they have in common.
 
+use std::sync::Arc;
+
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress_into};
 
 use super::bytes::{Reader, put_signed, put_varint};
+use super::cache::{self, Cache};
 use crate::{Millis, Sample};
 
 /// How many samples an open chunk takes before it is closed.
@@ -107,6 +110,7 @@ impl Open {
             last: self.last.at,
             count: self.count,
             body: Body::Packed(self.bits.bytes),
+            key: cache::key(),
         }
     }
 
@@ -158,6 +162,8 @@ pub(crate) struct Closed {
     pub last: Millis,
     pub count: usize,
     pub body: Body,
+    /// Tells this chunk from all others in the cache.
+    key: u64,
 }
 
 /// How a closed chunk is kept.
@@ -176,6 +182,11 @@ impl Closed {
             Body::Packed(bytes) => unpack(self.first, self.count, bytes).unwrap_or_default(),
             Body::Sealed(bytes) => unseal(bytes).unwrap_or_default(),
         }
+    }
+
+    /// Gives the samples in order of time, taken apart at most once while the cache has room.
+    pub fn cached(&self, cache: &Cache) -> Arc<[Sample]> {
+        cache.get(self.key, 0).unwrap_or_else(|| cache.put(self.key, 0, self.samples()))
     }
 
     /// Makes the chunk smaller, if it was not done yet.
@@ -217,7 +228,7 @@ impl Closed {
             1 => Body::Sealed(bytes),
             _ => return None,
         };
-        Some(Self { first, last, count, body })
+        Some(Self { first, last, count, body, key: cache::key() })
     }
 
     pub fn size(&self) -> usize {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::bytes::{Reader, put_signed, put_varint};
+use super::cache::Cache;
 use super::chunk::{Closed, OPEN, Open};
 use super::postings::{Postings, find};
 use super::wal::{put_labels, read_labels};
@@ -101,10 +102,24 @@ impl Content {
 
     /// Gives the samples from a time to a time, both included.
     pub fn between(&self, from: Millis, to: Millis) -> Vec<Sample> {
+        self.gather(from, to, |chunk, samples| samples.extend(chunk.samples()))
+    }
+
+    /// The same for who asks again and again.
+    pub fn cached_between(&self, from: Millis, to: Millis, cache: &Cache) -> Vec<Sample> {
+        self.gather(from, to, |chunk, samples| samples.extend_from_slice(&chunk.cached(cache)))
+    }
+
+    fn gather(
+        &self,
+        from: Millis,
+        to: Millis,
+        read: impl Fn(&Closed, &mut Vec<Sample>),
+    ) -> Vec<Sample> {
         let mut samples = Vec::new();
         for chunk in &self.closed {
             if chunk.last >= from && chunk.first <= to {
-                samples.extend(chunk.samples());
+                read(chunk, &mut samples);
             }
         }
         if let Some(open) = &self.open
@@ -119,6 +134,15 @@ impl Content {
         let late = &self.late[self.late.partition_point(|sample| sample.at < from)..];
         let late = &late[..late.partition_point(|sample| sample.at <= to)];
         if late.is_empty() { samples } else { merge(&samples, late) }
+    }
+
+    /// Returns how many samples the chunks have that reach into a time; some may lie outside.
+    pub fn about(&self, from: Millis, to: Millis) -> usize {
+        let closed = self.closed.iter().filter(|chunk| chunk.last >= from && chunk.first <= to);
+        let open = self.open.iter().filter(|open| open.last.at >= from && open.first <= to);
+        let late = self.late.iter().filter(|sample| sample.at >= from && sample.at <= to);
+        closed.map(|chunk| chunk.count).chain(open.map(|open| open.count)).sum::<usize>()
+            + late.count()
     }
 
     /// Whether there is a sample from a time to a time.

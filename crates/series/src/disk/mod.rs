@@ -39,7 +39,7 @@ use self::cache::Cache;
 use self::compact::{COARSE, matchers_of};
 use self::head::{Column, Head, Placed, merge, restore_columns};
 use self::wal::{CheckpointWriter, Record, Wal, numbered, read_file, read_records};
-use crate::store::{SELECTION, Stats};
+use crate::store::{Amount, SELECTION, Stats};
 use crate::{AppendError, Appended, Labels, Matcher, Millis, Row, Sample, SelectError, Series};
 
 pub use self::compact::Rollup;
@@ -263,6 +263,11 @@ impl Disk {
         to: Millis,
     ) -> Result<Vec<Series>, SelectError> {
         self.shared.select(matchers, from, to)
+    }
+
+    /// Returns about how much [`Disk::select`] would give.
+    pub(crate) fn amount(&self, matchers: &[Matcher], from: Millis, to: Millis) -> Amount {
+        self.shared.amount(matchers, from, to)
     }
 
     /// Returns one of the coarse numbers of the series that fit, each at the end of its five
@@ -631,7 +636,7 @@ impl Shared {
         let mut in_head = Vec::new();
         let mut total = 0;
         for column in self.head.find(matchers) {
-            let samples = column.lock().between(from, to);
+            let samples = column.lock().cached_between(from, to, &self.cache);
             total += samples.len();
             if total > SELECTION {
                 return Err(SelectError::TooManySamples { limit: SELECTION });
@@ -650,6 +655,25 @@ impl Shared {
             return Err(SelectError::TooManySamples { limit: SELECTION });
         }
         Ok(gathered.finish())
+    }
+
+    fn amount(&self, matchers: &[Matcher], from: Millis, to: Millis) -> Amount {
+        let from = from.max(self.oldest_allowed());
+        let mut amount = Amount::default();
+        for column in self.head.find(matchers) {
+            let samples = column.lock().about(from, to);
+            amount.series += usize::from(samples > 0);
+            amount.samples += samples;
+        }
+        for block in self.blocks().iter().filter(|block| overlaps(block, from, to)) {
+            // What cannot be read is told when it is.
+            let own = block.amount(matchers, from, to).unwrap_or_default();
+            // The same series may be in each of them.
+            amount.series = amount.series.max(own.series);
+            amount.samples += own.samples;
+        }
+        self.let_indexes_go();
+        amount
     }
 
     fn gather(
