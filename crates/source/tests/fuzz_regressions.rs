@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use source::workflow::Part;
 use source::compose::{ComposeFile, Environment, read_env_file};
 use source::yaml::{LineIndex, Options, read};
 use source::{Position, Span, compose};
@@ -105,4 +106,16 @@ fn a_quote_that_is_never_closed_does_not_cost_its_square() {
     let values = read_env_file(".env", &text, &Environment::default(), &mut findings);
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!((values.len(), findings[0].message.as_str()), (0, "the quote is never closed"));
+}
+
+#[test]
+fn a_part_that_ends_with_a_folded_line_ends_on_that_line() {
+    let text = "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n    - run: echo |-\n        ${{ 1 }}\n";
+    let (workflow, _) = source::workflow::read("w.yml", text);
+    let workflow = workflow.expect("a workflow");
+    let site = workflow.expressions.iter().find(|site| site.template.text.contains("echo"));
+    let parts = site.expect("the script").template.parts().expect("parts");
+    let Part::Text { span, .. } = &parts[0] else { panic!("{parts:?}") };
+    // The line has 18 characters, so its end is column 19.
+    assert_eq!(*span, Span::new(Position::new(6, 12), Position::new(6, 19)));
 }

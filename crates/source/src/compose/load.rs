@@ -401,7 +401,9 @@ fn taken(item: &mut Item, key: &str) -> Option<Item> {
 fn rebase(file: &mut Item, directory: &str) {
     let each = |file: &mut Item, section: &str, change: &dyn Fn(&mut Item)| {
         if let Some(Item { content: Content::Map(entries), .. }) = file.get_mut(section) {
-            entries.iter_mut().for_each(|entry| change(&mut entry.value));
+            for entry in entries.iter_mut() {
+                change(&mut entry.value);
+            }
         }
     };
     each(file, "services", &|service| rebase_service(service, directory));
@@ -432,11 +434,15 @@ fn rebase_service(service: &mut Item, directory: &str) {
     if let Some(Item { content: Content::Map(contexts), .. }) =
         service.get_mut("build").and_then(|build| build.get_mut("additional_contexts"))
     {
-        contexts.iter_mut().for_each(|context| moved(&mut context.value, &[], directory));
+        for context in contexts.iter_mut() {
+            moved(&mut context.value, &[], directory);
+        }
     }
     let watched = service.get_mut("develop").and_then(|develop| develop.get_mut("watch"));
     if let Some(Item { content: Content::List(watched), .. }) = watched {
-        watched.iter_mut().for_each(|watch| moved(watch, &["path"], directory));
+        for watch in watched.iter_mut() {
+            moved(watch, &["path"], directory);
+        }
     }
     if let Some(Item { content: Content::List(mounts), .. }) = service.get_mut("volumes") {
         for mount in mounts {

@@ -48,14 +48,17 @@ impl Layout {
     }
 
     /// Returns where a part of the text stands. The end is just behind its last character, so
-    /// that a part never reaches over a quote, and before a line break, which has no width.
+    /// that a part never reaches over a quote, and before a line break, which has no width, also
+    /// where it was folded into a blank.
     pub fn span(&self, text: &str, part: std::ops::Range<usize>) -> Span {
         let start = self.position(text, part.start);
         let Some(last) = text.get(part.clone()).and_then(|part| part.chars().next_back()) else {
             return Span::new(start, start);
         };
         let end = self.position(text, part.end - last.len_utf8());
-        let width = u32::from(last != '\n');
+        let next = self.stretches.binary_search_by_key(&part.end, |(begins, _)| *begins);
+        let is_folded = last == ' ' && next.is_ok_and(|next| self.stretches[next].1.line > end.line);
+        let width = u32::from(last != '\n' && !is_folded);
         Span::new(start, Position::new(end.line, end.column + width))
     }
 
