@@ -97,7 +97,7 @@ impl Dice {
 fn random_routes(dice: &mut Dice, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth * 2 + 1);
     out.push_str(&format!("{indent}routes:\n"));
-    for _ in 0..1 + dice.below(3) {
+    for _ in 0..=dice.below(3) {
         let matcher = dice.one_of(&[
             "a=x",
             "a=\"y\"",
