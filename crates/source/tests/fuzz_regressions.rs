@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use source::workflow::Part;
 use source::compose::{ComposeFile, Environment, read_env_file};
+use source::workflow::Part;
 use source::yaml::{LineIndex, Options, read};
 use source::{Position, Span, compose};
 
@@ -110,7 +110,8 @@ fn a_quote_that_is_never_closed_does_not_cost_its_square() {
 
 #[test]
 fn a_part_that_ends_with_a_folded_line_ends_on_that_line() {
-    let text = "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n    - run: echo |-\n        ${{ 1 }}\n";
+    let text =
+        "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n    - run: echo |-\n        ${{ 1 }}\n";
     let (workflow, _) = source::workflow::read("w.yml", text);
     let workflow = workflow.expect("a workflow");
     let site = workflow.expressions.iter().find(|site| site.template.text.contains("echo"));

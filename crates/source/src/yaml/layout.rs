@@ -57,7 +57,8 @@ impl Layout {
         };
         let end = self.position(text, part.end - last.len_utf8());
         let next = self.stretches.binary_search_by_key(&part.end, |(begins, _)| *begins);
-        let is_folded = last == ' ' && next.is_ok_and(|next| self.stretches[next].1.line > end.line);
+        let is_folded =
+            last == ' ' && next.is_ok_and(|next| self.stretches[next].1.line > end.line);
         let width = u32::from(last != '\n' && !is_folded);
         Span::new(start, Position::new(end.line, end.column + width))
     }
