@@ -38,9 +38,10 @@ fuzz_target!(|text: &str| {
         for child in node.children() {
             assert!(node.range.start <= child.range.start && child.range.end <= node.range.end);
         }
-        // The name after a dot and the star in brackets are no expressions of their own.
+        // The name after a dot and the star in brackets, also with more behind it, are no
+        // expressions of their own.
         let is_name = matches!(node.kind, NodeKind::Text(_)) && !written.starts_with('\'');
-        if is_name || node.kind == NodeKind::Wildcard || expression.nodes().len() > 40 {
+        if is_name || written.starts_with('*') || expression.nodes().len() > 40 {
             continue;
         }
         let alone = Expression::parse(written, &EVERYTHING)
