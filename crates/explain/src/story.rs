@@ -208,6 +208,29 @@ fn tell(fact: &Fact) -> Told {
                 .about(Subject::Step(*run, job.clone(), *step))
                 .minor()
         }
+        Fact::TestsReported { run, job, passed, failed, skipped, tests } => {
+            let standing = if *failed > 0 { Failed } else { Ok };
+            let told = Told::new(
+                standing,
+                format!("The tests of {job}: {}", words::tests(*passed, *failed, *skipped)),
+            )
+            .about(Subject::Job(*run, job.clone()));
+            match tests.first() {
+                Some(first) if *failed > 0 => told.detail(&first.test),
+                _ => told.minor(),
+            }
+        }
+        Fact::TestFoundFlaky { run, job, test, passed, failed } => {
+            let told = Told::new(Attention, format!("{test} is flaky"));
+            let told = if passed == failed {
+                told.detail(&format!("it failed and passed when it was tried again in run {run}"))
+            } else {
+                told.detail(&format!(
+                    "on the same inputs it passed in run {passed} and failed in run {failed}"
+                ))
+            };
+            told.about(Subject::Job(*run, job.clone()))
+        }
         Fact::JobFinished { run, job, conclusion, milliseconds, .. } => Told::new(
             standing_of(Some(*conclusion)),
             format!("Job {job}: {conclusion} after {}", duration(*milliseconds)),

@@ -46,6 +46,20 @@ pub fn count(number: u64, one: &str, many: &str) -> String {
     }
 }
 
+/// Says how tests went: `1 test failed, 41 passed, 2 skipped`.
+pub fn tests(passed: u32, failed: u32, skipped: u32) -> String {
+    let counts = [(failed, "failed"), (passed, "passed"), (skipped, "skipped")];
+    let mut told = String::new();
+    for (number, word) in counts.iter().filter(|(number, _)| *number > 0) {
+        if told.is_empty() {
+            told = format!("{} {word}", count(u64::from(*number), "test", "tests"));
+        } else {
+            told.push_str(&format!(", {} {word}", thousands(u64::from(*number))));
+        }
+    }
+    if told.is_empty() { "no tests".to_owned() } else { told }
+}
+
 /// Writes a number with commas between thousands: `12,480`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();

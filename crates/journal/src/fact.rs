@@ -260,6 +260,34 @@ facts! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         place: Option<Place>,
     }
+    /// The tests of a job gave these results; all of them are kept beside the journal.
+    TestsReported 1 {
+        /// The run.
+        run: RunId,
+        /// The job.
+        job: JobKey,
+        /// How many passed.
+        passed: u32,
+        /// How many failed.
+        failed: u32,
+        /// How many were left out.
+        skipped: u32,
+        /// Those that did not pass, or not at once; at most a hundred.
+        tests: Vec<TestResult>,
+    }
+    /// A test passed and failed on the same inputs.
+    TestFoundFlaky 1 {
+        /// The run that shows it.
+        run: RunId,
+        /// The job.
+        job: JobKey,
+        /// The test, with what it is part of.
+        test: String,
+        /// A run in which it passed.
+        passed: RunId,
+        /// A run in which it failed.
+        failed: RunId,
+    }
     /// A job ended.
     JobFinished 1 {
         /// The run.
@@ -775,6 +803,21 @@ facts! {
         #[serde(default)]
         note: String,
     }
+}
+
+/// A test that did not pass, or not at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestResult {
+    /// The test, with what it is part of.
+    pub test: String,
+    /// The step that ran it.
+    pub step: u32,
+    /// Whether it failed first and passed when it was tried again.
+    #[serde(default)]
+    pub flaky: bool,
+    /// Why it failed, masked.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// A job that a run has, before anything ran.

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use source::Finding;
 
-use crate::fact::PlannedJob;
+use crate::fact::{PlannedJob, TestResult};
 use crate::{
     Affected, CommitId, Conclusion, DeploymentId, Diagnosis, Event, EventId, Evidence, Exit,
     Explained, Fact, Health, HoldReason, IncidentId, InstanceId, JobKey, Labels, NotTriggered,
@@ -197,6 +197,34 @@ pub struct Job {
     pub steps: BTreeMap<u32, Step>,
     /// What it wrote to the step summary.
     pub summary: String,
+    /// What its tests said.
+    pub tests: Option<JobTests>,
+}
+
+/// What the tests of a job said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobTests {
+    /// How many passed.
+    pub passed: u32,
+    /// How many failed.
+    pub failed: u32,
+    /// How many were left out.
+    pub skipped: u32,
+    /// Those that did not pass, or not at once.
+    pub listed: Vec<TestResult>,
+    /// Those that are flaky by proof.
+    pub flaky: Vec<FlakyTest>,
+}
+
+/// A test that passed and failed on the same inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlakyTest {
+    /// The test.
+    pub test: String,
+    /// A run in which it passed.
+    pub passed: RunId,
+    /// A run in which it failed.
+    pub failed: RunId,
 }
 
 /// Why a job was not run.
@@ -887,6 +915,27 @@ impl View {
                 }
             }
 
+            Fact::TestsReported { run, job, passed, failed, skipped, tests } => {
+                if let Some(job) = self.job(*run, job) {
+                    job.tests = Some(JobTests {
+                        passed: *passed,
+                        failed: *failed,
+                        skipped: *skipped,
+                        listed: tests.clone(),
+                        flaky: Vec::new(),
+                    });
+                }
+            }
+            Fact::TestFoundFlaky { run, job, test, passed, failed } => {
+                if let Some(tests) = self.job(*run, job).and_then(|job| job.tests.as_mut()) {
+                    tests.flaky.push(FlakyTest {
+                        test: test.clone(),
+                        passed: *passed,
+                        failed: *failed,
+                    });
+                }
+            }
+
             // These are read from the journal by those who need them; the present does not
             // change by them.
             Fact::ActionFailed { .. }
@@ -1012,6 +1061,7 @@ impl Job {
             skipped: None,
             steps: BTreeMap::new(),
             summary: String::new(),
+            tests: None,
         }
     }
 }

@@ -138,6 +138,8 @@ pub enum Command {
         #[command(subcommand)]
         command: CacheCommand,
     },
+    /// What tests said over many runs: what fails, what is flaky by proof, what is slow
+    Report(ReportArgs),
     /// The Compose model as understood
     #[command(
         long_about = "The Compose model as understood: variables filled in, files laid over each \
@@ -304,6 +306,17 @@ pub struct RulesTestArgs {
     /// Only tests whose name fits this pattern; may be given again
     #[arg(long, value_name = "PATTERN")]
     pub run: Vec<String>,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Results of tests, found in the files and the output of steps
+    #[arg(long)]
+    pub tests: bool,
+    /// Each run of the tests with this text in their names
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Options of `demo`.

@@ -96,6 +96,7 @@ fn run(cli: Cli) -> Outcome {
             Some(Command::Release { command }) => command::release::run(&command, &global),
             Some(Command::Artifact { command }) => command::artifact::run(&command, &global).await,
             Some(Command::Cache { command }) => command::cache::run(&command, &global).await,
+            Some(Command::Report(args)) => command::report::run(&args, &global),
             Some(Command::Config { files }) => command::config::run(&global, &files),
             Some(Command::Secret { command }) => command::secret::run(&command, &global).await,
             Some(Command::Audit(args)) => command::timeline::audit(&args, &global),

@@ -11,10 +11,12 @@ use pipeline::action::{Actions, Library, prepare};
 use pipeline::calls::Reference;
 use pipeline::event::Event;
 use pipeline::execute::{Debugger, Groups, Recorder, RepositoryCheckout, Surroundings, execute};
+use pipeline::expression::Value;
 use pipeline::log::Line;
 use pipeline::plan::{Plan, Planned, Wish, plan};
 use pipeline::replay::Verdict;
 use pipeline::trigger::Judgement;
+use sha2::{Digest as _, Sha256};
 use source::Finding;
 use source::git::{CommitId, Repository};
 use source::workflow::Workflow;
@@ -97,6 +99,42 @@ impl Subject {
             Some(branch) => format!("refs/heads/{branch}"),
             None => self.commit.as_str().to_owned(),
         }
+    }
+
+    /// Returns everything a run depends on beside its workflow, in one text: the commit and what is
+    /// not committed, the event, inputs and variables. None if a changed file cannot be read.
+    fn inputs(&self, plan: &Plan) -> Option<String> {
+        let mut hash = Sha256::new();
+        let event = &plan.event;
+        for part in [self.commit.as_str(), &event.name, &event.git_ref, &plan.workflow.path] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        for values in [&plan.inputs, &plan.vars] {
+            hash.update(Value::from(values.clone()).to_json());
+            hash.update([0]);
+        }
+        if self.dirty {
+            for changed in self.repository.uncommitted().ok()? {
+                let path = self.repository.root().join(&changed.path);
+                hash.update(changed.path.as_os_str().as_encoded_bytes());
+                hash.update([0]);
+                match std::fs::symlink_metadata(&path) {
+                    Err(_) => hash.update("gone"),
+                    Ok(found) if found.is_file() => {
+                        hash.update(Sha256::digest(std::fs::read(&path).ok()?));
+                    }
+                    Ok(found) if found.is_symlink() => {
+                        let target = std::fs::read_link(&path).ok()?;
+                        hash.update(target.as_os_str().as_encoded_bytes());
+                    }
+                    // A repository inside this one is not looked through.
+                    Ok(_) => return None,
+                }
+                hash.update([0]);
+            }
+        }
+        Some(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Reads all workflows and plans those that the event starts.
@@ -310,6 +348,8 @@ impl Runner {
         let _lock = crate::lock::take(&directory.join("lock")).context("lock the run")?;
         let mut surroundings = Surroundings::new(number, &directory);
         surroundings.artifacts = self.state.artifacts();
+        surroundings.tests = self.state.tests(number);
+        surroundings.inputs = order.subject.inputs(&order.plan);
         surroundings.home = self.state.root().join("home");
         surroundings.hidden = vec![self.state.root().to_owned()];
         surroundings.secrets.clone_from(&self.secrets);
@@ -329,6 +369,7 @@ impl Runner {
             journal: self.journal.clone(),
             actor: self.actor.clone(),
             cause: order.cause,
+            state: self.state.clone(),
             audience: self.audience.clone(),
         });
         let conclusion = execute(
@@ -347,17 +388,23 @@ struct ToJournal {
     journal: Journal,
     actor: Actor,
     cause: Option<EventId>,
+    state: State,
     audience: Option<Arc<dyn Audience>>,
 }
 
 impl Recorder for ToJournal {
     fn record(&self, fact: Fact) {
-        if let Some(audience) = &self.audience {
-            audience.fact(&fact);
-        }
-        // Facts of steps set the pace of a pipeline: they are synced in groups, in order.
-        if let Err(error) = self.journal.note(self.actor.clone(), self.cause, fact) {
-            tracing::error!(%error, "could not note a fact of a run");
+        let tested = match &fact {
+            Fact::TestsReported { run, job, .. } => Some((*run, job.clone())),
+            _ => None,
+        };
+        self.note(fact);
+        // What earlier runs of the same inputs said makes it a proof.
+        if let Some((run, job)) = tested {
+            for (test, proof) in crate::command::report::flaky(&self.state, run, &job) {
+                let (passed, failed) = (proof.passed, proof.failed);
+                self.note(Fact::TestFoundFlaky { run, job: job.clone(), test, passed, failed });
+            }
         }
     }
 
@@ -370,6 +417,18 @@ impl Recorder for ToJournal {
     fn replay(&self, job: &JobKey, step: u32, verdict: &Verdict) {
         if let Some(audience) = &self.audience {
             audience.replay(job, step, verdict);
+        }
+    }
+}
+
+impl ToJournal {
+    fn note(&self, fact: Fact) {
+        if let Some(audience) = &self.audience {
+            audience.fact(&fact);
+        }
+        // Facts of steps set the pace of a pipeline: they are synced in groups, in order.
+        if let Err(error) = self.journal.note(self.actor.clone(), self.cause, fact) {
+            tracing::error!(%error, "could not note a fact of a run");
         }
     }
 }

@@ -75,6 +75,11 @@ impl State {
         self.runs().join(run.to_string())
     }
 
+    /// Returns where results of tests of one run are.
+    pub fn tests(&self, run: journal::RunId) -> PathBuf {
+        self.run(run).join("tests")
+    }
+
     /// Returns where files kept from runs are.
     pub fn artifacts(&self) -> PathBuf {
         self.root.join("artifacts")

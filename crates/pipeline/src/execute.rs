@@ -18,6 +18,7 @@ mod results;
 mod scope;
 mod spare;
 mod step;
+mod tested;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -70,6 +71,11 @@ pub struct Surroundings {
     pub dir: PathBuf,
     /// Where the logs of jobs go, see [`log::path`].
     pub logs: PathBuf,
+    /// Where results of tests go, see [`crate::history`].
+    pub tests: PathBuf,
+    /// What the run depends on, beside the workflow; none if that is not known. Two runs with the same
+    /// text ran the same tests on the same files.
+    pub inputs: Option<String>,
     /// Where artifacts and caches are kept, see [`crate::results::Store`].
     pub artifacts: PathBuf,
     /// The home directory of jobs; it lasts, so that tools find their caches.
@@ -116,6 +122,8 @@ impl Surroundings {
         Self {
             run,
             logs: dir.join("logs"),
+            tests: dir.join("tests"),
+            inputs: None,
             artifacts: dir.join("artifacts"),
             home: dir.join("home"),
             dir,

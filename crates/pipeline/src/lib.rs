@@ -18,6 +18,7 @@
 //!   [`subject`] is what a step says it made.
 //! - [`action`]: actions of this and of other repositories; [`built_in`]: those that need not be
 //!   fetched.
+//! - [`mod@report`]: what tests said, in files and on the output; [`history`] puts runs together.
 //! - [`replay`]: a step that would do the same again is not run again.
 //! - [`results`]: artifacts and caches, and the services through which actions reach them.
 //! - [`expression`], [`template`]: what `${{ … }}` gives, part by part.
@@ -42,6 +43,7 @@ pub mod expression;
 pub mod file_command;
 pub mod filter;
 mod hash_files;
+pub mod history;
 pub mod log;
 pub mod mask;
 pub mod matcher;
@@ -49,6 +51,7 @@ pub mod matrix;
 pub mod outlook;
 pub mod plan;
 pub mod replay;
+pub mod report;
 pub mod results;
 pub mod shell;
 pub mod subject;

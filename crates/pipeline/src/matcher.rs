@@ -529,7 +529,7 @@ pub fn level(severity: &str) -> Option<journal::AnnotationLevel> {
 }
 
 /// Takes the codes for colours out of a line.
-fn without_colours(line: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn without_colours(line: &str) -> std::borrow::Cow<'_, str> {
     if !line.contains("\u{1b}[") {
         return line.into();
     }

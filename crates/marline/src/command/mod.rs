@@ -13,6 +13,7 @@ pub mod logs;
 pub mod metrics;
 mod preview;
 pub mod release;
+pub mod report;
 pub mod rules;
 pub mod run;
 pub mod secret;

@@ -368,6 +368,10 @@ struct Shown {
     failures: Vec<Failed>,
     ended: Vec<(JobKey, Conclusion)>,
     runs: Vec<RunId>,
+    /// Tests that are flaky by proof, with a run in which they passed and one in which they failed.
+    flaky: Vec<(String, RunId, RunId)>,
+    /// What the tests of each job said, in words.
+    tests: BTreeMap<JobKey, String>,
     /// What of each job did not have to run: steps, and milliseconds saved.
     cached: BTreeMap<JobKey, (u32, u64)>,
 }
@@ -465,6 +469,13 @@ impl Screen {
                 failed.run, failed.run
             );
         }
+        for (test, passed, failed) in &shown.flaky {
+            let sign = self.paint("33", "~");
+            let _ = writeln!(
+                out,
+                "\n  {sign} {test} is flaky: on the same inputs it passed in run {passed} and failed in run {failed}"
+            );
+        }
         let count = |wanted: fn(Conclusion) -> bool| {
             shown.ended.iter().filter(|(_, conclusion)| wanted(*conclusion)).count()
         };
@@ -542,6 +553,13 @@ impl Audience for Screen {
                     last_lines: failure.last_lines[from..].to_vec(),
                 });
             }
+            Fact::TestsReported { job, passed, failed, skipped, .. } => {
+                let told = words::tests(*passed, *failed, *skipped);
+                shown.tests.insert(job.clone(), told);
+            }
+            Fact::TestFoundFlaky { test, passed, failed, .. } => {
+                shown.flaky.push((test.clone(), *passed, *failed));
+            }
             Fact::JobSkipped { job, reason, .. } => {
                 shown.ended.push((job.clone(), Conclusion::Skipped));
                 self.line(&self.job_line(job, Conclusion::Skipped, &format!("skipped: {reason}")));
@@ -552,6 +570,9 @@ impl Audience for Screen {
                 }
                 shown.ended.push((job.clone(), *conclusion));
                 let mut rest = words::duration(*milliseconds);
+                if let Some(tests) = shown.tests.get(job) {
+                    rest += &format!("  {tests}");
+                }
                 if let Some((steps, saved)) = shown.cached.get(job) {
                     let steps = words::count(u64::from(*steps), "step", "steps");
                     rest += &format!("  {steps} cached, {} saved", words::duration(*saved));

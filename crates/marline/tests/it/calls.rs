@@ -37,7 +37,7 @@ fn world(jobs: &str) -> World {
     World::with(&[(CI, &ci), (CALLED, GREET)])
 }
 
-fn set_secret(world: &World, name: &str, value: &str) {
+pub fn set_secret(world: &World, name: &str, value: &str) {
     let mut set = world.command(["secret", "set", name]);
     set.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let mut child = set.stdin(std::process::Stdio::piped()).spawn().unwrap();

@@ -25,6 +25,7 @@ use crate::expression::{Contexts, Object, Value};
 use crate::log::{self, Kind, Line, Log};
 use crate::matcher::Matchers;
 use crate::plan::{Instance, setting};
+use crate::report::Tests;
 use crate::subject::Subjects;
 use crate::template::{self, TemplateError};
 
@@ -244,6 +245,8 @@ pub(super) struct JobRun {
     pub matchers: Matchers,
     /// What steps said they made.
     pub subjects: Subjects,
+    /// What tests said so far, with the steps that ran them; shared with background steps.
+    pub tests: Arc<Mutex<Vec<(u32, Tests)>>>,
     /// Caches to save when the job has ended well.
     pub saves: Vec<crate::built_in::cache::Save>,
     pub replay: Option<JobReplay>,
@@ -482,6 +485,7 @@ impl JobRun {
             summary: String::new(),
             matchers: Matchers::default(),
             subjects: Subjects::default(),
+            tests: Arc::default(),
             saves: Vec::new(),
             replay,
             spares,
@@ -513,6 +517,7 @@ impl JobRun {
             Status::Failure => Conclusion::Failure,
             Status::Cancelled => Conclusion::Cancelled,
         };
+        self.report_tests();
         if let Some(replay) = self.replay {
             replay.close().await;
         }

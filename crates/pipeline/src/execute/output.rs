@@ -12,6 +12,7 @@ use crate::command::{self, Command, Name};
 use crate::log::{Kind, Line};
 use crate::mask::{MaskStream, Masker};
 use crate::matcher::{self, Matchers, Problem, Scan};
+use crate::report::{self, Printed};
 
 /// How many lines of a failed step are kept with its failure.
 const LAST_LINES: usize = 20;
@@ -21,6 +22,9 @@ const MAX_ANNOTATIONS: usize = 10;
 
 /// The longest message of an annotation, in UTF-16 units as GitHub counts.
 const MAX_MESSAGE: usize = 4096;
+
+/// How many files of a step are looked at for results of tests.
+const MAX_REPORTS: usize = 2000;
 
 /// The longest line that is looked at for commands; what is longer is shown as it comes.
 const MAX_LINE: usize = 1 << 20;
@@ -59,6 +63,12 @@ pub(super) struct Output {
     scan: Scan,
     /// The files of the job.
     pub disk: Disk,
+    /// What tests print.
+    pub printed: Printed,
+    /// Files that the step wrote and that may hold results of tests.
+    pub reports: Vec<PathBuf>,
+    /// When it began.
+    pub began: SystemTime,
     pub lines: Vec<Line>,
     pub effects: Vec<Effect>,
     /// Effects that wait for the end of the step.
@@ -80,6 +90,9 @@ impl Output {
             scan: matchers.scan(),
             matchers,
             disk,
+            printed: Printed::default(),
+            reports: Vec::new(),
+            began: SystemTime::now(),
             masker,
             step,
             pending: Vec::new(),
@@ -343,7 +356,17 @@ impl Output {
         }
     }
 
+    /// Notes a file that the step wrote, if it may hold results of tests.
+    pub fn wrote(&mut self, path: &Path) {
+        if self.reports.len() < MAX_REPORTS && report::may_be_report(path) {
+            self.reports.push(path.to_owned());
+        }
+    }
+
     fn show(&mut self, kind: Kind, text: &str) {
+        if matches!(kind, Kind::Output | Kind::Error | Kind::Warning | Kind::Notice) {
+            self.printed.line(text);
+        }
         if !matches!(kind, Kind::Command | Kind::EndGroup | Kind::Debug) && !text.trim().is_empty()
         {
             if self.last.len() == LAST_LINES {

@@ -391,12 +391,17 @@ impl JobRun {
                 .say(Kind::Warning, &format!("what the step changed could not be recorded: {why}"));
         }
         if let Some(layer) = &exit.layer {
-            Self::note_layer(layer, ended);
+            Self::note_layer(layer, output, ended);
         }
     }
 
-    pub(super) fn note_layer(layer: &sandbox::Layer, ended: &mut Ended) {
+    pub(super) fn note_layer(layer: &sandbox::Layer, output: &mut Output, ended: &mut Ended) {
         if let Ok(changes) = layer.changes() {
+            let files = changes.iter().filter(|change| {
+                change.file == sandbox::FileKind::File
+                    && change.kind != sandbox::ChangeKind::Deleted
+            });
+            files.for_each(|change| output.wrote(&change.path));
             ended.files_changed = changes
                 .iter()
                 .filter(|change| change.file != sandbox::FileKind::Directory)

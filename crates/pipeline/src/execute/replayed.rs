@@ -242,7 +242,7 @@ impl JobRun {
                 ended.fail(format!("could not {error}; run it with --fresh"));
                 return true;
             }
-            Self::note_layer(layer, ended);
+            Self::note_layer(layer, output, ended);
         }
         for (file, path) in files {
             let text = recording.files.get(file.name()).map_or("", String::as_str);

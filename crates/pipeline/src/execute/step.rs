@@ -196,6 +196,7 @@ impl JobRun {
     /// Says why a step failed and takes over what it said.
     pub fn conclude(&mut self, output: &mut Output, ended: &mut Ended, step: &Step) {
         output.finish();
+        self.collect_tests(output);
         if let Some(failure) = &mut ended.failure {
             output.say(Kind::Error, &failure.message);
             failure.message = self.engine.masker.mask(&failure.message);

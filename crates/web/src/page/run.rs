@@ -107,6 +107,7 @@ pub(crate) fn page(
                 (component::empty("The jobs of this run are not kept any more", "Only the newest fifty runs keep them; the timeline has every event."))
             } @else { (graph::graph(run)) }
         }
+        (tests(run, job))
         @if !run.jobs.is_empty() {
             section.card.log-card aria-label="Steps and log" {
                 div.steps #steps { (jobs(run, opened)) }
@@ -142,6 +143,48 @@ fn jobs(run: &Run, opened: Option<&Opened>) -> Markup {
                             @if step.is_some() {
                                 a href=(format!("{}#log", Subject::Step(run.id, key.clone(), number).path())) aria-current=[here.then_some("true")] { (inner) }
                             } @else { span.stop { (inner) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What tests said: how many, which did not pass and why, and which are flaky by proof.
+fn tests(run: &Run, only: Option<&JobKey>) -> Markup {
+    let wanted = run.jobs.iter().filter(|(key, _)| only.is_none_or(|only| only == *key));
+    let found: Vec<_> = wanted.filter_map(|(key, job)| Some((key, job.tests.as_ref()?))).collect();
+    if found.is_empty() {
+        return html! {};
+    }
+    html! {
+        section.card #tests {
+            (heading("Tests", None))
+            @for (key, tests) in found {
+                p { a href=(Subject::Job(run.id, key.clone()).path()) { (key) } ": " (words::tests(tests.passed, tests.failed, tests.skipped)) }
+                @if !tests.listed.is_empty() {
+                    ul {
+                        @for one in &tests.listed {
+                            li {
+                                (icon::of(if one.flaky { Standing::Attention } else { Standing::Failed })) " "
+                                a href=(format!("{}#log", Subject::Step(run.id, key.clone(), one.step).path())) { (one.test) }
+                                @if let Some(line) = one.message.lines().next() { " " span.faint { (words::shorten(line, 160)) } }
+                            }
+                        }
+                    }
+                }
+                @if !tests.flaky.is_empty() {
+                    ul {
+                        @for one in &tests.flaky {
+                            li {
+                                (icon::of(Standing::Attention)) " " (one.test) " is flaky: "
+                                @if one.passed == one.failed { "it failed and passed when it was tried again." }
+                                @else {
+                                    "on the same inputs it passed in " a href=(Subject::Run(one.passed).path()) { "run " (one.passed) }
+                                    " and failed in " a href=(Subject::Run(one.failed).path()) { "run " (one.failed) } "."
+                                }
+                            }
                         }
                     }
                 }
