@@ -223,9 +223,9 @@ fn tell(fact: &Fact) -> Told {
         Fact::TestFoundFlaky { run, job, test, passed, failed } => {
             let told = Told::new(Attention, format!("{test} is flaky"));
             let told = if passed == failed {
-                told.detail(&format!("it failed and passed when it was tried again in run {run}"))
+                told.detail(format!("it failed and passed when it was tried again in run {run}"))
             } else {
-                told.detail(&format!(
+                told.detail(format!(
                     "on the same inputs it passed in run {passed} and failed in run {failed}"
                 ))
             };

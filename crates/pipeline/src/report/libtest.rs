@@ -28,7 +28,7 @@ impl Reader {
         let trimmed = line.trim_start();
         if let Some(rest) = trimmed.strip_prefix("Running ") {
             if let Some(suite) = binary(rest) {
-                self.suite = suite.to_owned();
+                suite.clone_into(&mut self.suite);
             }
         } else if let Some(name) = trimmed.strip_prefix("Doc-tests ") {
             self.suite = format!("{} (documentation)", name.trim());

@@ -72,7 +72,7 @@ impl Reader {
             let (_, deeper) = self.open.pop().unwrap_or_default();
             parts.splice(..0, deeper);
         }
-        if !self.open.last().is_some_and(|(depth, _)| *depth == indent) {
+        if self.open.last().is_none_or(|(depth, _)| *depth != indent) {
             if self.open.len() == DEEPEST {
                 return;
             }
@@ -108,7 +108,9 @@ impl Reader {
     fn settle(&mut self, indent: usize, tests: &mut Tests) {
         while self.open.last().is_some_and(|(depth, _)| *depth >= indent) {
             let (_, list) = self.open.pop().unwrap_or_default();
-            list.into_iter().for_each(|test| tests.push(test));
+            for test in list {
+                tests.push(test);
+            }
         }
     }
 
@@ -118,10 +120,13 @@ impl Reader {
         let Some((key, value)) = line.split_once(':') else { return };
         let value = value.trim().trim_matches(['\'', '"']);
         match key {
-            "message" | "error" if test.outcome == Outcome::Failed && test.message.is_empty() => {
-                if !value.is_empty() && !value.starts_with(['|', '>']) {
-                    test.message = super::short(value);
-                }
+            "message" | "error"
+                if test.outcome == Outcome::Failed
+                    && test.message.is_empty()
+                    && !value.is_empty()
+                    && !value.starts_with(['|', '>']) =>
+            {
+                test.message = super::short(value);
             }
             "duration_ms" => {
                 *test = test.clone().took(value.parse::<f64>().ok().map(|time| time / 1000.0));
