@@ -134,7 +134,8 @@ impl Subject {
                 hash.update([0]);
             }
         }
-        Some(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        let half = hash.finalize().first_chunk().copied().map(u128::from_be_bytes)?;
+        Some(format!("{half:032x}"))
     }
 
     /// Reads all workflows and plans those that the event starts.
