@@ -520,15 +520,19 @@ fn tell(fact: &Fact) -> Told {
                 .detail(resolution)
                 .about(Subject::Incident(*incident))
         }
-        Fact::NotificationSent { channel, subject } => {
+        Fact::NotificationSent { channel, subject, .. } => {
             Told::new(Ok, format!("Told {channel}")).detail(subject).minor()
         }
-        Fact::NotificationFailed { channel, subject, error } => {
+        Fact::NotificationFailed { channel, subject, error, .. } => {
             Told::new(Attention, format!("Could not tell {channel}: {subject}")).detail(error)
+        }
+        Fact::NotificationSkipped { channel, subject, why, .. } => {
+            Told::new(Off, format!("Did not tell {channel}: {subject}")).detail(why).minor()
         }
         Fact::SilenceSet { reason, .. } => {
             Told::new(Off, "Muted alerts for a while").detail(reason)
         }
+        Fact::SilenceExpired { silence } => Told::new(Ok, format!("Ended silence {silence}")),
 
         Fact::LoginLinkMade { .. } => Told::new(Ok, "Made a link to sign in").minor(),
         Fact::SignedIn { address } => {

@@ -749,6 +749,18 @@ facts! {
         channel: String,
         /// What it was about.
         subject: String,
+        /// The group of alerts; empty when it was about none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        group: String,
+        /// Fingerprints of the alerts that were told to fire.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        firing: Vec<String>,
+        /// Fingerprints of the alerts that were told to have ended.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        resolved: Vec<String>,
+        /// What the other side gave for it, such as the number of a message; never a secret.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        receipt: String,
     }
     /// Somebody could not be told.
     NotificationFailed 1 {
@@ -758,15 +770,44 @@ facts! {
         subject: String,
         /// Why not.
         error: String,
+        /// The group of alerts; empty when it was about none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        group: String,
     }
-    /// Somebody muted alerts for a while.
+    /// A notification was due and was not sent, on purpose.
+    NotificationSkipped 1 {
+        /// The channel.
+        channel: String,
+        /// What it would have been about.
+        subject: String,
+        /// Why not.
+        why: String,
+        /// The group of alerts.
+        group: String,
+        /// Fingerprints of the alerts that fired.
+        firing: Vec<String>,
+        /// Fingerprints of the alerts that had ended.
+        resolved: Vec<String>,
+    }
+    /// Somebody muted alerts for a while; the number of this event names the silence.
     SilenceSet 1 {
-        /// Which labels it matches.
+        /// Labels that must be equal.
         matchers: Labels,
+        /// What else must hold, as Alertmanager writes it: `severity=~"page|ticket"`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        more: Vec<String>,
         /// Why.
         reason: String,
+        /// From when, in milliseconds since 1970; at once if left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_ms: Option<i64>,
         /// Until when, in milliseconds since 1970.
         until_ms: i64,
+    }
+    /// Somebody ended a silence before its time.
+    SilenceExpired 1 {
+        /// The event that set it.
+        silence: EventId,
     }
 
     // ── people ───────────────────────────────────────────────────────────────────────────────

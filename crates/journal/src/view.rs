@@ -1,14 +1,15 @@
 //! The present: a fold of all events, rebuilt at any time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use source::Finding;
+use source::alertmanager::matcher::{self, Matcher, Op};
 
 use crate::fact::{PlannedJob, TestResult};
 use crate::{
-    Affected, CommitId, Conclusion, DeploymentId, Diagnosis, Event, EventId, Evidence, Exit,
+    Actor, Affected, CommitId, Conclusion, DeploymentId, Diagnosis, Event, EventId, Evidence, Exit,
     Explained, Fact, Health, HoldReason, IncidentId, InstanceId, JobKey, Labels, NotTriggered,
     ReleaseId, RunId, ServiceName, StepFailure, StrategyKind, Suspect, Verdict, Weight,
 };
@@ -18,6 +19,12 @@ const RUNS_IN_FULL: usize = 50;
 
 /// How many ended instances are remembered for each service.
 const PAST_INSTANCES: usize = 50;
+
+/// How many alerts that ended are remembered.
+const ENDED_ALERTS: usize = 500;
+
+/// How many groups of alerts are remembered as told and over.
+const GROUPS_OVER: usize = 1_000;
 
 /// The present, as the journal tells it.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +51,12 @@ pub struct View {
     pub incidents: BTreeMap<IncidentId, Incident>,
     /// Alerts that hold, by rule and labels.
     pub alerts: BTreeMap<(String, Labels), Alert>,
+    /// Alerts that ended, oldest first, so that people can still be told; not all of them are kept.
+    pub ended: VecDeque<EndedAlert>,
+    /// Silences by the event that set them.
+    pub silences: BTreeMap<EventId, Silence>,
+    /// What was last told, by channel and group of alerts.
+    pub notified: BTreeMap<(String, String), Notified>,
     /// Findings that somebody allowed.
     pub allowed: Vec<Allowed>,
     /// Names of the secrets that have a value.
@@ -455,6 +468,71 @@ pub struct Alert {
     pub annotations: Labels,
     /// The value.
     pub value: String,
+}
+
+/// An alert that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedAlert {
+    /// The rule's name.
+    pub alert: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// What it was while it held.
+    pub was: Alert,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// Alerts that somebody muted for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Silence {
+    /// Who.
+    pub by: Actor,
+    /// What an alert must fulfil; nothing when it could not be read, and then no alert does.
+    pub matchers: Vec<Matcher>,
+    /// Why.
+    pub reason: String,
+    /// From when.
+    pub from: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Silence {
+    /// Whether it holds at a time.
+    pub fn is_active(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.until
+    }
+
+    /// Whether an alert fulfils all of it; `get` gives a label's value, empty if there is none.
+    pub fn fits(&self, get: &dyn Fn(&str) -> String) -> bool {
+        !self.matchers.is_empty()
+            && self.matchers.iter().all(|matcher| matcher.fits(&get(&matcher.name)))
+    }
+}
+
+/// What somebody was last told about a group of alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notified {
+    /// When.
+    pub at: Timestamp,
+    /// Fingerprints of the alerts that were told to fire.
+    pub firing: BTreeSet<String>,
+    /// Fingerprints of the alerts that were told to have ended.
+    pub resolved: BTreeSet<String>,
+    /// What the other side gave for it.
+    pub receipt: String,
+}
+
+impl Notified {
+    fn new(at: Timestamp, firing: &[String], resolved: &[String], receipt: &str) -> Self {
+        Self {
+            at,
+            firing: firing.iter().cloned().collect(),
+            resolved: resolved.iter().cloned().collect(),
+            receipt: receipt.to_owned(),
+        }
+    }
 }
 
 /// A finding that somebody allowed.
@@ -872,7 +950,40 @@ impl View {
                 );
             }
             Fact::AlertResolved { alert, labels } => {
-                self.alerts.remove(&(alert.clone(), labels.clone()));
+                if let Some(was) = self.alerts.remove(&(alert.clone(), labels.clone())) {
+                    let (alert, labels) = (alert.clone(), labels.clone());
+                    self.ended.push_back(EndedAlert { alert, labels, was, at: event.at });
+                    if self.ended.len() > ENDED_ALERTS {
+                        self.ended.pop_front();
+                    }
+                }
+            }
+            Fact::SilenceSet { matchers, more, reason, from_ms, until_ms } => {
+                let from = from_ms.map(Timestamp::from_millisecond);
+                let silence = Silence {
+                    by: event.actor.clone(),
+                    matchers: silence_matchers(matchers, more).unwrap_or_default(),
+                    reason: reason.clone(),
+                    from: from.and_then(Result::ok).unwrap_or(event.at),
+                    until: Timestamp::from_millisecond(*until_ms).unwrap_or(event.at),
+                };
+                self.silences.insert(event.id, silence);
+            }
+            Fact::SilenceExpired { silence } => {
+                if let Some(silence) = self.silences.get_mut(silence) {
+                    silence.until = silence.until.min(event.at);
+                }
+            }
+            Fact::NotificationSent { channel, group, firing, resolved, receipt, .. } => {
+                let told = Notified::new(event.at, firing, resolved, receipt);
+                self.note_told(channel, group, told);
+            }
+            Fact::NotificationSkipped { channel, group, firing, resolved, .. } => {
+                let key = (channel.clone(), group.clone());
+                let receipt = self.notified.get(&key).map(|told| told.receipt.clone());
+                let receipt = receipt.unwrap_or_default();
+                let told = Notified::new(event.at, firing, resolved, &receipt);
+                self.note_told(channel, group, told);
             }
             Fact::IncidentOpened {
                 incident,
@@ -952,9 +1063,7 @@ impl View {
             | Fact::CrashLoopFound { .. }
             | Fact::HealingStarted { .. }
             | Fact::HealingFinished { .. }
-            | Fact::NotificationSent { .. }
             | Fact::NotificationFailed { .. }
-            | Fact::SilenceSet { .. }
             | Fact::LoginLinkMade { .. }
             | Fact::SignedIn { .. }
             | Fact::ApprovalRequested { .. }
@@ -1021,6 +1130,22 @@ impl View {
             && service.deployment == Some(id)
         {
             service.deployment = None;
+        }
+    }
+
+    /// Keeps what a channel was told, and forgets the oldest group of which nothing fires any more.
+    fn note_told(&mut self, channel: &str, group: &str, told: Notified) {
+        if group.is_empty() {
+            return;
+        }
+        self.notified.insert((channel.to_owned(), group.to_owned()), told);
+        let over = self.notified.iter().filter(|(_, told)| told.firing.is_empty());
+        if over.clone().count() <= GROUPS_OVER {
+            return;
+        }
+        if let Some((key, _)) = over.min_by_key(|(_, told)| told.at) {
+            let key = key.clone();
+            self.notified.remove(&key);
         }
     }
 
@@ -1110,4 +1235,15 @@ impl Deployment {
                 .map_or(0, |weight| weight.basis_points)
         })
     }
+}
+
+/// Reads what an alert must fulfil to be muted; nothing if a part of it cannot be read, for a
+/// silence that says less than was meant mutes too much.
+fn silence_matchers(equal: &Labels, more: &[String]) -> Option<Vec<Matcher>> {
+    let equal = equal.iter().map(|(name, value)| Matcher::new(name, Op::Equal, value).ok());
+    let mut all = equal.collect::<Option<Vec<_>>>()?;
+    for text in more {
+        all.extend(matcher::parse(text).ok()?);
+    }
+    Some(all)
 }

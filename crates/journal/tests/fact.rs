@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use journal::Fact;
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn golden(kind: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{kind}.json"))
@@ -27,6 +27,41 @@ fn every_kind_reads_what_was_stored_and_stores_it_the_same() {
         assert_eq!(fact.kind(), *kind);
         assert!(!matches!(fact, Fact::Unknown { .. }), "{kind} is not understood");
         assert_eq!(fact.encode(), stored, "{kind} is stored in another form now");
+    }
+}
+
+#[test]
+fn what_was_added_later_is_stored_and_read() {
+    let added = [
+        (
+            "SilenceSet",
+            json!({
+                "matchers": {"service": "web"},
+                "more": ["severity=~\"page|ticket\""],
+                "reason": "asked to",
+                "from_ms": 1_795_391_000_000_i64,
+                "until_ms": 1_795_392_000_000_i64,
+            }),
+        ),
+        (
+            "NotificationSent",
+            json!({
+                "channel": "pager/pagerduty[0]",
+                "subject": "Errors",
+                "group": "{}:{alertname=\"Errors\"}",
+                "firing": ["8c3d8e2b4f2a90b1"],
+                "resolved": ["0c3d8e2b4f2a90b1"],
+                "receipt": "42",
+            }),
+        ),
+        (
+            "NotificationFailed",
+            json!({"channel": "a", "subject": "b", "error": "c", "group": "{}:{}"}),
+        ),
+    ];
+    for (kind, stored) in added {
+        let fact = Fact::decode(kind, 1, stored.clone());
+        assert_eq!(fact.encode(), stored, "{kind}");
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`restart`] | when does an instance that ended start again, and when is that pointless? |
 //! | [`heal`] | may Marline do something about it, or is a brake on? |
 //! | [`rule`] | which alerts of the rule files fire? |
+//! | [`dispatch`] | who is told of which alerts, and when? what is silenced or inhibited? |
 //! | [`template`] | what does a text say once its places are filled? |
 //! | [`incident`] | is this one cause or two? since when, who is affected, what is suspected? |
 //!
@@ -22,9 +23,13 @@
 //! - **probe · check**: how health is asked; what is known about the health.
 //! - **onset**: when something began, as opposed to when it was noticed.
 //! - **alarm**: whatever says that users may be affected: an alert, a verdict, a crash loop.
+//! - **silence · inhibition**: somebody muted an alert for a while; another alert makes it go without
+//!   saying.
+//! - **channel**: one integration of one receiver, `team/slack[0]`: what can be told and gives receipts.
 //! - **brake**: a reason not to heal.
 
 pub mod check;
+pub mod dispatch;
 pub mod heal;
 pub mod incident;
 pub mod probe;

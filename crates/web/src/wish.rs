@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use journal::view::Gate;
-use journal::{CommitId, DeploymentId, Fact, RunId, ServiceName, View};
+use journal::{CommitId, DeploymentId, Fact, Labels, RunId, ServiceName, View};
+use source::alertmanager::matcher;
 
 use crate::state::Refusal;
 
@@ -93,13 +94,56 @@ pub fn check(view: &View, fact: &Fact) -> Result<(), Refusal> {
                 )),
             }
         }
-        Fact::SilenceSet { reason, .. } => needs_text("a reason", reason),
+        Fact::SilenceSet { matchers, more, reason, from_ms, until_ms } => {
+            needs_text("a reason", reason)?;
+            silence(matchers, more, *from_ms, *until_ms)
+        }
+        Fact::SilenceExpired { silence } => match view.silences.get(silence) {
+            None => Err(Refusal::new(
+                format!("There is no silence {silence}."),
+                "`marline silence list` shows those that there are.",
+            )),
+            Some(known) if view.at.is_some_and(|at| known.until <= at) => Err(Refusal::new(
+                format!("Silence {silence} is over already."),
+                "Nothing needs to be done.",
+            )),
+            Some(_) => Ok(()),
+        },
         Fact::Approved { .. } | Fact::Rejected { .. } | Fact::DownRequested {} => Ok(()),
         other => Err(Refusal::new(
             format!("{} is not something one can ask for.", other.kind()),
             "Ask for a run, a deployment, a roll-back, or another of the documented wishes.",
         )),
     }
+}
+
+/// Checks what a silence matches and when: as Alertmanager, one matcher must ask for something.
+fn silence(
+    matchers: &Labels,
+    more: &[String],
+    from_ms: Option<i64>,
+    until_ms: i64,
+) -> Result<(), Refusal> {
+    let mut asks = matchers.values().any(|value| !value.is_empty());
+    for text in more {
+        let read = matcher::parse(text).map_err(|error| {
+            Refusal::new(
+                format!("`{text}` is no matcher: {error}."),
+                "Write it as `name=\"value\"`, with `=`, `!=`, `=~` or `!~`.",
+            )
+        })?;
+        asks |= read.iter().any(|matcher| !matcher.fits(""));
+    }
+    if !asks {
+        return Err(Refusal::new(
+            "The silence would mute every alert.",
+            "Say which alerts: a label and its value, such as `service=web`.",
+        ));
+    }
+    if from_ms.is_some_and(|from| from >= until_ms) {
+        return Err(Refusal::new("The silence ends before it begins.", "Change one of the times."));
+    }
+    Ok(())
 }
 
 /// Reads the fields of a form as the wish that the last part of its path names.
