@@ -29,7 +29,7 @@ pub use model::{
     Build, Condition, Config, Dependency, Deploy, EngineName, EnvFile, FailureAction, FileGrant,
     HealthTest, Healthcheck, Hook, Marline, Mount, MountKind, Network, NetworkUse, Order, Port,
     PortRange, Project, Protocol, ResourceLimits, Resources, Restart, RestartCondition,
-    RestartPolicy, SelectError, Service, Spanned, Strategy, Ulimit, UpdateConfig, Volume,
+    RestartPolicy, SelectError, Service, Spanned, Strategy, Tls, Ulimit, UpdateConfig, Volume,
 };
 pub use units::{parse_bytes, parse_duration, shell_words};
 

@@ -180,6 +180,48 @@ fn mistakes_in_x_marline_are_told_with_their_place() {
 }
 
 #[test]
+fn mistakes_about_tls_are_told_with_their_place() {
+    let tls = |more: &str| {
+        let line = format!("x-marline: {{tls: {{certificate: a.pem, key: a.key{more}}}}}");
+        findings_of_service(&format!("ports: [\"443:80\"]\n{line}"))
+    };
+    assert_eq!(tls(", hsts: 4320h, redirect: 80"), [""; 0]);
+    assert_eq!(
+        tls(", hsts: long, redirect: 0"),
+        [
+            "0.yaml:5:61: `hsts` must be a time, not `long`",
+            "0.yaml:5:77: `redirect` must be a port from 1 to 65535, not `0`",
+        ]
+    );
+    assert_eq!(tls(", redirect: 443"), ["0.yaml:5:65: port 443 is published by `web`"]);
+    assert_eq!(
+        findings_of_service("x-marline: {tls: {key: a.key}}"),
+        ["0.yaml:4:22: `tls` has no `certificate`, which it needs"]
+    );
+    assert_eq!(
+        findings_of_service("x-marline: {tls: {certificate: a, key: b}}"),
+        ["0.yaml:4:22: `web` publishes no port that could be encrypted"]
+    );
+    let service = |name: &str, port: u16, marline: &str| {
+        format!(
+            "  {name}:\n    build: .\n    ports: [\"{port}:80\"]\n    \
+             x-marline: {{hosts: [{name}.test]{marline}}}\n"
+        )
+    };
+    let two = |one: String, other: String| findings_of(&format!("services:\n{one}{other}"));
+    let encrypted = ", tls: {certificate: a, key: b, redirect: 80}";
+    assert_eq!(
+        two(service("a", 443, encrypted), service("b", 443, "")),
+        ["0.yaml:8:13: `a` encrypts port 443 and `b` does not"]
+    );
+    assert_eq!(two(service("a", 443, encrypted), service("b", 443, encrypted)), [""; 0]);
+    assert_eq!(
+        two(service("a", 443, encrypted), service("b", 444, encrypted)),
+        ["0.yaml:9:74: `a` sends the clients of port 80 to another port"]
+    );
+}
+
+#[test]
 fn a_missing_variable_is_told_where_it_stands_in_the_text() {
     let text =
         "services:\n  web:\n    image: \"repo/${NAME}:${TAG}\"\n    command: ${X:?say what}\n";

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -44,6 +44,9 @@ const AFTER_STOP: Duration = Duration::from_secs(30);
 
 /// How often connections nobody needs any more are let go.
 const SWEEP: Duration = Duration::from_secs(20);
+
+/// How often it is seen whether a certificate was renewed.
+const RENEW: Duration = Duration::from_secs(5);
 
 /// How long two proxies starting in one directory wait for each other.
 const START: Duration = Duration::from_secs(30);
@@ -152,8 +155,16 @@ async fn only_one_starts(dir: &Path) -> io::Result<File> {
 }
 
 async fn sweep(proxy: Arc<Proxy>) {
+    let mut last = Instant::now();
     loop {
-        tokio::time::sleep(SWEEP).await;
+        tokio::time::sleep(RENEW).await;
+        if !proxy.table.load().tls.is_empty() {
+            proxy.renew_certificates().await;
+        }
+        if last.elapsed() < SWEEP {
+            continue;
+        }
+        last = Instant::now();
         for instance in proxy.registry().instances() {
             instance.sweep();
         }
@@ -259,7 +270,7 @@ impl Proxy {
         sockets: HashMap<SocketAddr, TcpListener>,
     ) -> Result<(), Refusal> {
         let mut ports = self.ports.lock().await;
-        let tls = certificates(&routes)?;
+        let tls = certificates(&routes, &Table::default())?;
         let open = open(&routes, sockets, &HashMap::new())?;
         self.put_in_force(routes, tls);
         self.listen(&mut ports, open);
@@ -272,8 +283,8 @@ impl Proxy {
         if ports.state == PortsState::BeingHandedOver {
             return Err(Refusal::Busy);
         }
-        let current = self.table.load_full();
-        let (given, current) = (routes.version, &current.routes);
+        let in_force = self.table.load_full();
+        let (given, current) = (routes.version, &in_force.routes);
         if given < current.version {
             let current = current.version;
             return Err(Refusal::Stale { given, current });
@@ -284,8 +295,8 @@ impl Proxy {
         }
         let checked = routes.check();
         checked.map_err(|error| Refusal::Table { reason: error.to_string() })?;
-        let read_from = routes.clone();
-        let tls = tokio::task::spawn_blocking(move || certificates(&read_from)).await;
+        let (read_from, before) = (routes.clone(), Arc::clone(&in_force));
+        let tls = tokio::task::spawn_blocking(move || certificates(&read_from, &before)).await;
         let panicked = |panic: tokio::task::JoinError| panic.to_string();
         let tls = tls.map_err(|panic| Refusal::Certificate { reason: panicked(panic) })??;
         if ports.state == PortsState::HandedOver {
@@ -313,11 +324,26 @@ impl Proxy {
         Ok(())
     }
 
+    /// Reads certificates again whose files changed, as a renewal changes them.
+    async fn renew_certificates(&self) {
+        let ports = self.ports.lock().await;
+        let table = self.table.load_full();
+        let before = Arc::clone(&table);
+        let read = tokio::task::spawn_blocking(move || {
+            let changed = tls::stamp(&before.routes) != before.tls_stamp;
+            changed.then(|| certificates(&before.routes, &before))
+        });
+        if let Ok(Some(Ok(tls))) = read.await {
+            self.put_in_force(table.routes.clone(), tls);
+        }
+        drop(ports);
+    }
+
     fn put_in_force(&self, routes: Routes, tls: Certificates) {
         let mut registry = self.registry();
         let before = self.table.load_full();
         let mut table = registry.build(routes, &before, &self.hub);
-        table.tls = tls;
+        (table.tls, table.tls_stamp) = tls;
         let table = Arc::new(table);
         // Opened before it is found, closed after it is no longer: no request is turned away.
         registry.reopen(&table.routes);
@@ -449,11 +475,15 @@ impl Proxy {
     }
 }
 
-/// How each listener that speaks TLS encrypts.
-type Certificates = HashMap<SocketAddr, Arc<rustls::ServerConfig>>;
+/// How each listener that speaks TLS encrypts, and of when that is.
+type Certificates = (tls::Configs, Vec<Option<SystemTime>>);
 
-fn certificates(routes: &Routes) -> Result<Certificates, Refusal> {
-    tls::read(routes).map_err(|error| Refusal::Certificate { reason: error.to_string() })
+fn certificates(routes: &Routes, before: &Table) -> Result<Certificates, Refusal> {
+    // Looked at first: what is renewed while it is read is read once more.
+    let stamp = tls::stamp(routes);
+    let read = tls::read(routes, (&before.routes, &before.tls));
+    let read = read.map_err(|error| Refusal::Certificate { reason: error.to_string() })?;
+    Ok((read, stamp))
 }
 
 impl Port {

@@ -4,11 +4,11 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use indexmap::IndexMap;
 use journal::{InstanceId, ReleaseId, ServiceName};
-use rustls::ServerConfig;
 
 use super::{
     Guards, Limits, Routes, Service, Target,
@@ -16,6 +16,7 @@ use super::{
     gate::Gate,
     instance::Instance,
     share::{Deck, random_below},
+    tls,
     ways::Ways,
 };
 
@@ -27,7 +28,9 @@ const MOST_GONE: usize = 1_000;
 pub(super) struct Table {
     pub routes: Routes,
     /// How the listeners that speak TLS encrypt.
-    pub tls: HashMap<SocketAddr, Arc<ServerConfig>>,
+    pub tls: tls::Configs,
+    /// The times of the files that `tls` was read from.
+    pub tls_stamp: Vec<Option<SystemTime>>,
     ports: HashMap<SocketAddr, Port>,
     services: HashMap<ServiceName, Arc<LiveService>>,
 }
@@ -187,7 +190,7 @@ impl Registry {
             };
             ports.insert(listener.address, port);
         }
-        Table { routes, tls: HashMap::new(), ports, services }
+        Table { routes, ports, services, ..Table::default() }
     }
 
     /// Opens what a table names, though it may have been drained before.

@@ -2,10 +2,11 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustls::{
@@ -39,19 +40,50 @@ pub(super) enum TlsError {
     Setup(rustls::Error),
 }
 
+/// How each listener that speaks TLS encrypts.
+pub(super) type Configs = HashMap<SocketAddr, Arc<ServerConfig>>;
+
 /// Reads the certificates of every listener that speaks TLS.
 ///
-/// They are read anew with each table, so setting a newer table is how a renewed certificate comes
-/// into force; connections that are open keep the one they began with.
-pub(super) fn read(routes: &Routes) -> Result<HashMap<SocketAddr, Arc<ServerConfig>>, TlsError> {
+/// They are read anew with each table, and when the files change ([`stamp`]); connections that are
+/// open keep the one they began with. Where files that were good before cannot be read any more,
+/// what was read then stays in force: a renewal that went wrong must not keep a service from being
+/// switched.
+pub(super) fn read(routes: &Routes, before: (&Routes, &Configs)) -> Result<Configs, TlsError> {
     let mut configs = HashMap::new();
     let provider = Arc::new(ring::default_provider());
     for listener in &routes.listeners {
-        if let Some(tls) = &listener.tls {
-            configs.insert(listener.address, Arc::new(config(tls, &provider)?));
-        }
+        let Some(tls) = &listener.tls else { continue };
+        let address = listener.address;
+        let known = before.0.listeners.iter().find(|known| known.address == address);
+        let known = known.filter(|known| known.tls.as_ref() == Some(tls));
+        let config = match (config(tls, &provider), known.and_then(|_| before.1.get(&address))) {
+            (Ok(config), _) => Arc::new(config),
+            (Err(error), Some(known)) => {
+                tracing::warn!(%address, %error, "the certificates read before stay in force");
+                Arc::clone(known)
+            }
+            (Err(error), None) => return Err(error),
+        };
+        configs.insert(address, config);
     }
     Ok(configs)
+}
+
+/// Returns what tells that a file of a certificate changed: its times, in the order of the table.
+pub(super) fn stamp(routes: &Routes) -> Vec<Option<SystemTime>> {
+    let tls = routes.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let files = tls.flat_map(|tls| &tls.certificates).flat_map(|one| [&one.chain, &one.key]);
+    files.map(|file| fs::metadata(file).and_then(|about| about.modified()).ok()).collect()
+}
+
+impl Certificate {
+    /// Says why the certificate cannot be used, if it cannot: a file is not there or holds
+    /// something else, the key belongs to another certificate, or a host is not covered.
+    pub fn problem(&self) -> Option<String> {
+        let provider = ring::default_provider();
+        Names::default().add(self, &provider).err().map(|error| error.to_string())
+    }
 }
 
 fn config(tls: &Tls, provider: &Arc<CryptoProvider>) -> Result<ServerConfig, TlsError> {

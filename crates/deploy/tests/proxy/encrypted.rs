@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use deploy::proxy::{Certificate, ClientError, Refusal, Tls};
@@ -145,6 +146,33 @@ async fn a_renewed_certificate_comes_into_force_with_the_next_table() {
     let answer = encrypted.curl("shop", "shop.test", &[]).await.expect("the new one");
     assert!(answer.contains("strict-transport-security: max-age=600"), "{answer}");
     curl(address, &old, &url, &[]).await.expect_err("the old one is gone");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_comes_into_force_by_itself_and_a_broken_one_does_not() {
+    let test = "a_renewed_certificate_comes_into_force_by_itself_and_a_broken_one_does_not";
+    if !has_peers(test).await {
+        return;
+    }
+    let encrypted = Encrypted::start(None).await;
+    let old = encrypted.files.path().join("old.pem");
+    std::fs::copy(encrypted.chain("shop"), &old).expect("it is there");
+    let url = format!("https://shop.test:{}/", encrypted.world.address().port());
+    certificate(encrypted.files.path(), "shop", &["shop.test"]).await;
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while curl(encrypted.world.address(), &old, &url, &[]).await.is_ok() {
+        assert!(std::time::Instant::now() < end, "it was never renewed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    encrypted.curl("shop", "shop.test", &[]).await.expect("the new one");
+    let good = encrypted.files.path().join("good.pem");
+    std::fs::copy(encrypted.chain("shop"), &good).expect("it is there");
+    std::fs::write(encrypted.chain("shop"), "not a certificate").expect("it is there");
+    let mut routes = encrypted.world.table(&[(&encrypted.app, 10_000)]);
+    let in_force = encrypted.world.client.routes().await.expect("the proxy runs");
+    routes.listeners[0].tls.clone_from(&in_force.listeners[0].tls);
+    encrypted.world.client.set_routes(&routes).await.expect("the one read before stays");
+    curl(encrypted.world.address(), &good, &url, &[]).await.expect("the one read before");
 }
 
 #[tokio::test]

@@ -417,8 +417,11 @@ impl Glance {
         if !specs.is_empty() {
             let names: Vec<String> = specs.keys().map(|name| clean(name.as_str())).collect();
             steps.push(format!("cut a release and deploy {}", words::list(&names)));
-            let listeners = specs.values().flat_map(|spec| &spec.listeners);
-            let addresses: Vec<String> = listeners.map(|it| format!("http://{it}")).collect();
+            let addresses = specs.values().flat_map(|spec| {
+                let scheme = if spec.tls.is_some() { "https" } else { "http" };
+                spec.listeners.iter().map(move |it| format!("{scheme}://{it}"))
+            });
+            let addresses: Vec<String> = addresses.collect();
             if !addresses.is_empty() {
                 steps.push(format!("serve it at {}", words::list(&addresses)));
             }

@@ -244,8 +244,11 @@ impl Seen<'_> {
             }
         }
         if let Some(proxy) = &self.view.proxy {
-            let at: Vec<String> =
-                proxy.addresses.iter().map(|it| format!("http://{}", clean(it))).collect();
+            let at = proxy.addresses.iter().map(|address| {
+                let scheme = if address.contains("://") { "" } else { "http://" };
+                format!("{scheme}{}", clean(address))
+            });
+            let at: Vec<String> = at.collect();
             let on =
                 if at.is_empty() { String::new() } else { format!(" on {}", words::list(&at)) };
             if proxy.is_lost {

@@ -55,13 +55,14 @@ pub async fn run(args: &UpArgs, global: &Global) -> Outcome {
 fn check_files(here: &Here, args: &UpArgs, commit: &source::git::CommitId) -> Result<(), Failure> {
     let tree = Tree::of_commit(&here.repository, commit.clone());
     let read = |path: &str| tree.text(path).ok().flatten();
-    let all = spec::specify(
+    let mut all = spec::specify(
         &spec::name_of(here.repository.root()),
         tree.compose().map_err(git_failure)?,
         || tree.detection().unwrap_or_default(),
         &read,
         &args.profiles,
     );
+    all.findings.extend(spec::unusable_certificates(&all, here.repository.root()));
     if !all.findings.is_empty() && !args.detached {
         let text =
             |path: &str| all.files.iter().find(|file| file.path == path).map(|f| f.text.clone());
@@ -84,7 +85,8 @@ fn check_files(here: &Here, args: &UpArgs, commit: &source::git::CommitId) -> Re
         if (args.plan || all.is_detected) && !is_quiet {
             println!("{}\n", spec.plan);
         }
-        for address in &spec.listeners {
+        let redirect = spec.tls.as_ref().and_then(|tls| tls.redirect.as_ref());
+        for address in spec.listeners.iter().chain(redirect) {
             refuse_taken_port(here, name.as_str(), *address, &all)?;
         }
     }

@@ -116,7 +116,8 @@ impl Conductor {
         }
         let subject = self.subject(commit)?;
         let given = self.given("push", &[]);
-        let name = spec::name_of(self.repository.root());
+        let root = self.repository.root().to_owned();
+        let name = spec::name_of(&root);
         let plan = move || -> anyhow::Result<_> {
             let mut started = subject.plan(&given)?;
             let tree = subject.tree();
@@ -130,6 +131,7 @@ impl Conductor {
             );
             // What only Docker could run does not keep the rest from running; what cannot be read
             // keeps everything.
+            started.findings.extend(spec::unusable_certificates(&compose, &root));
             started.findings.extend(compose.findings);
             Ok(started)
         };

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use deploy::proxy::{Hold, Listener, Route, Routes, Target};
+use deploy::proxy::{Hold, Listener, Routes, Target};
 use journal::{EventId, Fact, InstanceId, ServiceName, View, Weight};
 
 use super::Conductor;
+use super::spec::Spec;
 
 /// How long a proxy may take to answer after it was started.
 const PROXY_STARTS_IN: Duration = Duration::from_secs(10);
@@ -28,8 +29,8 @@ pub struct Table {
     /// The version of the table that was set last.
     version: u64,
     held: BTreeSet<ServiceName>,
-    /// The addresses that are on record.
-    told: Vec<SocketAddr>,
+    /// The addresses that are on record, and whether they encrypt.
+    told: Vec<(SocketAddr, bool)>,
 }
 
 impl Table {
@@ -175,14 +176,18 @@ impl Conductor {
 
     /// Writes down where the proxy listens when that changed.
     async fn tell_addresses(&self, table: &mut Table, routes: &Routes) -> anyhow::Result<()> {
-        let wanted: Vec<SocketAddr> = routes.listeners.iter().map(|one| one.address).collect();
+        let listeners = routes.listeners.iter();
+        let wanted: Vec<_> = listeners.map(|one| (one.address, one.tls.is_some())).collect();
         if table.told == wanted {
             return Ok(());
         }
         let status = self.proxy.status().await?;
+        let addresses = status.listeners.iter().map(|listening| {
+            let scheme = if wanted.contains(&(listening.address, true)) { "https://" } else { "" };
+            format!("{scheme}{}", listening.bound)
+        });
+        let addresses: Vec<String> = addresses.collect();
         table.told = wanted;
-        let addresses: Vec<String> =
-            status.listeners.iter().map(|listening| listening.bound.to_string()).collect();
         let is_known = self
             .view()
             .proxy
@@ -213,7 +218,7 @@ impl Conductor {
 
     fn routes(&self, table: &Table) -> Routes {
         let view = self.view();
-        let mut listeners: BTreeMap<SocketAddr, Vec<Route>> = BTreeMap::new();
+        let mut listeners: BTreeMap<SocketAddr, Listener> = BTreeMap::new();
         let mut services = BTreeMap::new();
         for (name, service) in &view.services {
             let weights = table.weights.get(name).unwrap_or(&service.weights);
@@ -226,8 +231,10 @@ impl Conductor {
                 continue;
             }
             for address in &spec.listeners {
-                listeners.entry(*address).or_default().extend(spec.routes(name));
+                let listener = listeners.entry(*address).or_insert_with(|| silent(*address));
+                listener.routes.extend(spec.routes(name));
             }
+            self.encrypt(&spec, &mut listeners);
             let targets = service
                 .instances
                 .values()
@@ -252,9 +259,29 @@ impl Conductor {
                 },
             );
         }
-        let listeners = listeners
-            .into_iter()
-            .map(|(address, routes)| Listener { routes, ..Listener::all_to(address, "") });
-        Routes { version: 0, listeners: listeners.collect(), services }
+        Routes { version: 0, listeners: listeners.into_values().collect(), services }
     }
+
+    /// Lets the listeners of a service encrypt as it asks, and sends clients there who come plainly.
+    fn encrypt(&self, spec: &Spec, listeners: &mut BTreeMap<SocketAddr, Listener>) {
+        let Some(encryption) = &spec.tls else { return };
+        for address in &spec.listeners {
+            let Some(listener) = listeners.get_mut(address) else { continue };
+            let tls = listener.tls.get_or_insert_default();
+            let certificate = encryption.certificate_in(self.repository.root());
+            if !tls.certificates.contains(&certificate) {
+                tls.certificates.push(certificate);
+            }
+            tls.hsts_seconds = tls.hsts_seconds.max(encryption.hsts_seconds);
+        }
+        if let (Some(from), Some(to)) = (encryption.redirect, spec.listeners.first()) {
+            let listener = listeners.entry(from).or_insert_with(|| silent(from));
+            listener.redirect = Some(to.port());
+        }
+    }
+}
+
+/// Returns a listener without routes.
+fn silent(address: SocketAddr) -> Listener {
+    Listener { routes: vec![], ..Listener::all_to(address, "") }
 }

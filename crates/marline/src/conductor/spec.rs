@@ -10,13 +10,13 @@ use std::time::Duration;
 use deploy::ReleaseStore;
 use deploy::deployment::{Deployment, Peer};
 use deploy::plan::{Given, ServicePlan, plan};
-use deploy::proxy::Route;
+use deploy::proxy::{Certificate, Route};
 use indexmap::IndexMap;
 use journal::{ReleaseId, ServiceName};
-use source::Finding;
 use source::compose::{ComposeFile, Condition, Environment, HealthTest, Project, Restart, Service};
 use source::git::Repository;
 use source::project::{self, Detection};
+use source::{Finding, Place};
 use watch::check::Schedule;
 use watch::restart::RestartPolicy;
 
@@ -38,6 +38,8 @@ pub struct Spec {
     hosts: Vec<String>,
     /// Path prefixes it answers to; empty is any.
     paths: Vec<String>,
+    /// How its listeners encrypt, if they do.
+    pub tls: Option<Encryption>,
     /// How its health is asked.
     pub asked: Asked,
     /// The path of an HTTP probe.
@@ -50,6 +52,42 @@ pub struct Spec {
     pub restart: RestartPolicy,
     /// How long requests may take when an instance is taken out.
     pub drain: Duration,
+}
+
+/// How the listeners of a service encrypt.
+#[derive(Debug, Clone)]
+pub struct Encryption {
+    /// The certificate; its files are named as the Compose file names them.
+    pub certificate: Certificate,
+    /// For how many seconds browsers shall come back encrypted only.
+    pub hsts_seconds: Option<u64>,
+    /// The listener whose clients are sent on to the encrypted one.
+    pub redirect: Option<SocketAddr>,
+    /// Where the Compose file asks for it.
+    place: Place,
+}
+
+impl Encryption {
+    /// Returns the certificate with its files looked for from the project's directory.
+    ///
+    /// A private key is no part of a commit, so it is never looked for among the files of a release.
+    pub fn certificate_in(&self, project: &Path) -> Certificate {
+        let mut certificate = self.certificate.clone();
+        certificate.chain = project.join(&certificate.chain);
+        certificate.key = project.join(&certificate.key);
+        certificate
+    }
+}
+
+/// Finds the certificates of services that this machine cannot use.
+pub fn unusable_certificates(services: &Specifications, project: &Path) -> Vec<Finding> {
+    let tls = services.services.values().filter_map(|spec| spec.tls.as_ref());
+    let problem = |tls: &Encryption| {
+        let problem = tls.certificate_in(project).problem()?;
+        let finding = Finding::error("certificate", problem, tls.place.clone());
+        Some(finding.help("its files are looked for from the directory of the repository"))
+    };
+    tls.filter_map(problem).collect()
 }
 
 /// How health is asked.
@@ -329,9 +367,25 @@ fn spec(plan: ServicePlan, service: &Service) -> Spec {
         }
         (None, Some(HealthTest::None) | None) => (Asked::Probe { name: "tcp" }, vec![]),
     };
+    let hosts: Vec<String> = service.marline.hosts.iter().map(|host| host.value.clone()).collect();
+    let tls = service.marline.tls.as_ref().map(|tls| Encryption {
+        certificate: Certificate {
+            hosts: hosts.clone(),
+            chain: tls.certificate.as_str().into(),
+            key: tls.key.as_str().into(),
+        },
+        hsts_seconds: tls.hsts.as_ref().map(|hsts| hsts.as_secs()),
+        redirect: tls
+            .redirect
+            .as_ref()
+            .zip(listeners.first())
+            .map(|(port, address)| SocketAddr::new(address.ip(), port.value)),
+        place: tls.place.clone(),
+    });
     Spec {
         listeners,
-        hosts: service.marline.hosts.iter().map(|host| host.value.clone()).collect(),
+        tls,
+        hosts,
         paths: service.marline.paths.iter().map(|path| path.value.clone()).collect(),
         asked,
         path: http.unwrap_or_else(|| "/".to_owned()),

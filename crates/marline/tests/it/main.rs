@@ -17,6 +17,7 @@ mod events;
 mod guarded;
 mod metrics;
 mod probes;
+mod proxied;
 mod reports;
 mod rules;
 mod running;

@@ -12,6 +12,7 @@ pub(super) fn check(project: &Project, findings: &mut Vec<Finding>) {
     }
     check_circles(project, findings);
     check_published(project, findings);
+    check_tls(project, findings);
     check_names(project, findings);
 }
 
@@ -207,6 +208,70 @@ fn check_published(project: &Project, findings: &mut Vec<Finding>) {
                 ),
                 _ => {}
             }
+        }
+    }
+}
+
+/// An address and a port of the machine.
+type At<'a> = (Option<&'a str>, u16);
+
+/// Finds ports that would have to speak plainly and encrypted, or send their clients to two places.
+fn check_tls(project: &Project, findings: &mut Vec<Finding>) {
+    let mut published: HashMap<At<'_>, &Service> = HashMap::new();
+    let mut redirects: HashMap<At<'_>, (&Service, Option<u16>)> = HashMap::new();
+    for service in project.services.values() {
+        for port in service.ports.iter().filter(|port| port.protocol == super::Protocol::Tcp) {
+            let Some(range) = port.published else { continue };
+            let key = (port.host_ip.as_deref(), range.first);
+            let other = published.entry(key).or_insert(service);
+            if other.marline.tls.is_some() != service.marline.tls.is_some() {
+                let (tls, plain) =
+                    if other.marline.tls.is_some() { (*other, service) } else { (service, *other) };
+                let message = format!(
+                    "`{}` encrypts port {} and `{}` does not",
+                    tls.name, range.first, plain.name
+                );
+                findings.push(
+                    Finding::error("compose-conflict", message, port.place.clone())
+                        .help("give both a `tls`, or publish one of them at another port"),
+                );
+            }
+        }
+        let Some(tls) = &service.marline.tls else { continue };
+        let Some(first) = service.ports.iter().find(|port| port.published.is_some()) else {
+            findings.push(
+                Finding::error(
+                    "compose-conflict",
+                    format!("`{}` publishes no port that could be encrypted", service.name),
+                    tls.place.clone(),
+                )
+                .help("publish one: `ports: [\"443:8000\"]`"),
+            );
+            continue;
+        };
+        let Some(redirect) = &tls.redirect else { continue };
+        let to = first.published.map(|range| range.first);
+        let key = (first.host_ip.as_deref(), redirect.value);
+        let (other, before) = redirects.entry(key).or_insert((service, to));
+        if *before != to {
+            let message = format!(
+                "`{}` sends the clients of port {} to another port",
+                other.name, redirect.value
+            );
+            findings.push(
+                Finding::error("compose-conflict", message, redirect.place.clone())
+                    .help("publish both services at one port and tell them apart by `hosts`"),
+            );
+        }
+    }
+    for ((ip, port), (service, _)) in redirects {
+        if let (Some(other), Some(tls)) = (published.get(&(ip, port)), &service.marline.tls) {
+            let place = tls.redirect.as_ref().map_or(&tls.place, |redirect| &redirect.place);
+            let message = format!("port {port} is published by `{}`", other.name);
+            findings.push(
+                Finding::error("compose-conflict", message, place.clone())
+                    .help("`redirect` names a port of its own, which nobody else publishes"),
+            );
         }
     }
 }

@@ -685,6 +685,21 @@ pub struct Marline {
     pub strategy: Option<Spanned<Strategy>>,
     /// Where its instances run.
     pub engine: Option<Spanned<EngineName>>,
+    /// How its published ports are encrypted.
+    pub tls: Option<Spanned<Tls>>,
+}
+
+/// How the published ports of a service are encrypted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tls {
+    /// The file of the certificate and those that vouch for it, in PEM.
+    pub certificate: Spanned<String>,
+    /// The file of its private key, in PEM.
+    pub key: Spanned<String>,
+    /// How long browsers shall come back encrypted only (`Strict-Transport-Security`, RFC 6797).
+    pub hsts: Option<Spanned<Duration>>,
+    /// The port whose clients are sent on to the encrypted one.
+    pub redirect: Option<Spanned<u16>>,
 }
 
 /// How traffic moves from one release to the next.

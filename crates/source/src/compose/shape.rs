@@ -326,13 +326,20 @@ static MARLINE: Shape = Record(
         ("drain", &Text),
         ("strategy", &Text),
         ("engine", &Text),
+        (
+            "tls",
+            &Record(
+                &[("certificate", &Text), ("key", &Text), ("hsts", &Text), ("redirect", &Whole)],
+                &["certificate", "key"],
+            ),
+        ),
     ],
     &[],
 );
 
 /// Keys of `x-marline` that are agreed and come later.
-const MARLINE_LATER: [&str; 8] =
-    ["tls", "sticky", "gate", "schedule", "overlap", "autoscale", "preview", "run"];
+const MARLINE_LATER: [&str; 7] =
+    ["sticky", "gate", "schedule", "overlap", "autoscale", "preview", "run"];
 
 static SERVICE: Shape = Record(
     &[

@@ -9,7 +9,7 @@ use super::model::{
     Build, Condition, Config, Dependency, Deploy, EngineName, EnvFile, FailureAction, FileGrant,
     HealthTest, Healthcheck, Hook, Marline, Mount, MountKind, Network, NetworkUse, Order, Port,
     PortRange, Project, Protocol, ResourceLimits, Resources, Restart, RestartCondition,
-    RestartPolicy, Service, Spanned, Strategy, Ulimit, UpdateConfig, Volume,
+    RestartPolicy, Service, Spanned, Strategy, Tls, Ulimit, UpdateConfig, Volume,
 };
 use super::shape::is_extension;
 use super::tree::{Content, Item};
@@ -680,7 +680,20 @@ impl Reader<'_> {
                     ("kubernetes", EngineName::Kubernetes),
                 ],
             ),
+            tls: item.get("tls").and_then(|tls| self.tls(tls)),
         }
+    }
+
+    fn tls(&mut self, item: &Item) -> Option<Spanned<Tls>> {
+        let port = |text: &str| text.parse().ok().filter(|port| *port > 0);
+        let help = "write the port that speaks plainly: `80`";
+        let tls = Tls {
+            certificate: text(item, "certificate")?,
+            key: text(item, "key")?,
+            hsts: self.duration(item, "hsts"),
+            redirect: self.parsed(item, "redirect", port, "a port from 1 to 65535", help),
+        };
+        Some(Spanned::new(tls, item.place()))
     }
 
     fn weights(&mut self, item: &Item) -> Vec<Spanned<f64>> {
