@@ -6,6 +6,8 @@ mod app;
 mod encrypted;
 #[path = "proxy/http.rs"]
 mod http_rules;
+#[path = "proxy/wanted.rs"]
+mod wanted;
 #[path = "proxy/world.rs"]
 mod world;
 

@@ -26,10 +26,11 @@ mod units;
 
 pub use environment::{Environment, read_env_file};
 pub use model::{
-    Build, Condition, Config, Dependency, Deploy, EngineName, EnvFile, FailureAction, FileGrant,
-    HealthTest, Healthcheck, Hook, Marline, Mount, MountKind, Network, NetworkUse, Order, Port,
-    PortRange, Project, Protocol, ResourceLimits, Resources, Restart, RestartCondition,
-    RestartPolicy, SelectError, Service, Spanned, Strategy, Tls, Ulimit, UpdateConfig, Volume,
+    AccessLog, Build, CircuitBreakers, Condition, Config, Dependency, Deploy, EngineName, EnvFile,
+    FailureAction, FileGrant, HealthTest, Healthcheck, Hook, LogFormat, Marline, Mount, MountKind,
+    Network, NetworkUse, Order, OutlierDetection, Port, PortRange, Project, Protocol, RateLimit,
+    ResourceLimits, Resources, Restart, RestartCondition, RestartPolicy, RetryBudget, SelectError,
+    Service, Spanned, Strategy, Tls, Ulimit, UpdateConfig, Volume,
 };
 pub use units::{parse_bytes, parse_duration, shell_words};
 

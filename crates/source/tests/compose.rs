@@ -222,6 +222,29 @@ fn mistakes_about_tls_are_told_with_their_place() {
 }
 
 #[test]
+fn mistakes_in_what_the_proxy_shall_do_are_told_with_their_place() {
+    let lines = "x-marline:\n  access_log: xml\n  trace: perhaps\n  rate_limit: {average: 0, period: 0s}\n  \
+                 circuit_breakers: {max_pending_requests: 1}\n  outlier_detection: {consecutive_5xx: 0, max_ejection_percent: 101}\n  \
+                 retry_budget: {budget_percent: 20%}\n  hold: long";
+    assert_eq!(
+        findings_of_service(lines),
+        [
+            "0.yaml:5:19: `access_log` must be `json` or `common`, not `xml`",
+            "0.yaml:6:14: `trace` must be true or false, not `perhaps`",
+            "0.yaml:7:29: `average` must be a whole number from 1 up, not `0`",
+            "0.yaml:8:25: `circuit_breakers` has no `max_requests`, which it needs",
+            "0.yaml:9:44: `consecutive_5xx` must be a whole number from 1 up, not `0`",
+            "0.yaml:9:69: `max_ejection_percent` must be a whole number from 0 to 100, not `101`",
+            "0.yaml:10:38: `budget_percent` must be a whole number from 0 to 100, not `20%`",
+            "0.yaml:11:13: `hold` must be a time, not `long`",
+        ]
+    );
+    let lines = "x-marline:\n  access_log: {format: common, file: a.log, max_size: 1m, max_files: 3}\n  \
+                 rate_limit: {average: 10, period: 1m, burst: 20}\n  outlier_detection: {}\n  hold: 5s";
+    assert_eq!(findings_of_service(lines), [""; 0]);
+}
+
+#[test]
 fn a_missing_variable_is_told_where_it_stands_in_the_text() {
     let text =
         "services:\n  web:\n    image: \"repo/${NAME}:${TAG}\"\n    command: ${X:?say what}\n";

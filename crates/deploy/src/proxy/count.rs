@@ -80,6 +80,10 @@ impl Counters {
         self.in_flight.load(SeqCst)
     }
 
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
     pub fn enter(&self) {
         self.in_flight.fetch_add(1, SeqCst);
     }

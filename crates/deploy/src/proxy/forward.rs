@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{CONNECTION, LOCATION, STRICT_TRANSPORT_SECURITY, UPGRADE},
     request::Parts,
 };
@@ -20,18 +21,21 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::TrySendError, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use journal::InstanceId;
-use tokio::{io::AsyncWriteExt, time::Sleep};
+use tokio::{io::AsyncWriteExt, sync::OwnedSemaphorePermit, time::Sleep};
 
 use super::{
     ErrorKind,
+    access_log::{Came, Entry, Log},
+    breaker::{Place, Tripped},
     headers::{
         forwards_left, host_name, join_cookies, origin_form, remove_hop_by_hop, request_id,
         rewrite_request, settle_host, wanted_upgrade,
     },
     instance::Instance,
     listen::{Busy, Client},
-    page::page,
+    page::{page, page_for_later},
     table::LiveService,
+    trace,
     upstream::{BodyError, Outgoing, Upload, Upstream},
 };
 
@@ -113,10 +117,22 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
         Err((status, words)) => return page(status, words, &parts.headers, Some(&id)),
     };
 
+    if service.trace {
+        settle_trace(&mut parts.headers, &id);
+    }
+    let mut asked = Asked::new(parts.method.as_str(), parts.uri.path());
+    asked.entry =
+        service.log.as_ref().map(|log| Box::new(begin_entry(log, client, &parts, &host, &id)));
+    if let Err(seconds) = service.may_ask(asked_by(client, &parts.headers)) {
+        asked.answered(&service, StatusCode::TOO_MANY_REQUESTS);
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        return page_for_later(status, TOO_OFTEN, &parts.headers, Some(&id), seconds);
+    }
     let most = service.limits.body_bytes;
     if body.size_hint().lower() > most.unwrap_or(u64::MAX) {
-        let words = "The body of the request is larger than this service takes.";
-        return page(StatusCode::PAYLOAD_TOO_LARGE, words, &parts.headers, Some(&id));
+        let failure = Failure::TooLarge;
+        asked.noted(failure.status());
+        return page(failure.status(), failure.words(), &parts.headers, Some(&id));
     }
 
     let protocol = wanted_upgrade(&parts.headers);
@@ -142,16 +158,69 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
         let body = Outgoing::Streaming { body, upload: Arc::clone(&upload) };
         (body, Some(upload))
     };
-    let asked = parts.headers.get(http::header::ACCEPT).cloned();
+    let accept = parts.headers.get(http::header::ACCEPT).cloned();
     let request = Request::from_parts(parts, body);
-    match forward(client, &service, request, upload.as_deref(), upgrade).await {
+    match forward(client, &service, asked, request, upload.as_deref(), upgrade).await {
         Ok(response) => response,
         Err(failure) => {
             let mut headers = http::HeaderMap::new();
-            headers.extend(asked.map(|accept| (http::header::ACCEPT, accept)));
+            headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
             page(failure.status(), failure.words(), &headers, Some(&id))
         }
     }
+}
+
+/// What a client that asks too often reads.
+pub(super) const TOO_OFTEN: &str = "You ask more often than this service allows. Please wait.";
+
+/// Sees that a request has one sound `traceparent`.
+fn settle_trace(headers: &mut HeaderMap, id: &HeaderValue) {
+    let mut parents = headers.get_all("traceparent").iter();
+    let sound = parents.next().is_some_and(|parent| trace::is_sound(parent.as_bytes()));
+    if sound && parents.next().is_none() {
+        return;
+    }
+    headers.remove("tracestate");
+    let parent = HeaderValue::from_str(&trace::new_parent(id.as_bytes()));
+    headers.insert("traceparent", parent.expect("digits and hyphens are allowed in headers"));
+}
+
+/// Returns who asks: the client, or whom the proxy before us names last.
+fn asked_by(client: &Client, headers: &HeaderMap) -> IpAddr {
+    let named = || {
+        let all = headers.get_all("x-forwarded-for").iter().next_back()?;
+        all.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+    };
+    let named = if client.is_behind_proxy() { named() } else { None };
+    named.unwrap_or(client.address)
+}
+
+fn begin_entry(
+    log: &Arc<Log>,
+    client: &Client,
+    parts: &Parts,
+    host: &HeaderValue,
+    id: &HeaderValue,
+) -> Entry {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let header = |name: &str| parts.headers.get(name).map(text);
+    let (agent, parent) = (header("user-agent"), header("traceparent"));
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let came = Came {
+        client: &asked_by(client, &parts.headers).to_canonical().to_string(),
+        protocol: match parts.version {
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        },
+        method: parts.method.as_str(),
+        host: &text(host),
+        target,
+        request_id: &text(id),
+        traceparent: parent.as_deref().filter(|parent| trace::is_sound(parent.as_bytes())),
+        user_agent: agent.as_deref(),
+    };
+    Entry::begin(log, came)
 }
 
 impl Client {
@@ -184,6 +253,8 @@ impl Client {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     NoInstance,
+    /// The service has as many requests as it takes.
+    Crowded,
     NoConnection,
     BrokenOff,
     TooSlow,
@@ -195,7 +266,7 @@ pub(super) enum Failure {
 impl Failure {
     pub fn status(self) -> StatusCode {
         match self {
-            Self::NoInstance => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoInstance | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoConnection | Self::BrokenOff => StatusCode::BAD_GATEWAY,
             Self::TooSlow => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -208,6 +279,9 @@ impl Failure {
         match self {
             Self::NoInstance => {
                 "The service is not running right now. Please try again in a moment."
+            }
+            Self::Crowded => {
+                "The service has as many requests as it takes. Please try again in a moment."
             }
             Self::NoConnection => {
                 "The service cannot be reached right now. Please try again in a moment."
@@ -230,7 +304,7 @@ impl Failure {
             Self::NoInstance | Self::NoConnection => Some(ErrorKind::Connect),
             Self::BrokenOff => Some(ErrorKind::Reset),
             Self::TooSlow => Some(ErrorKind::Timeout),
-            Self::TooLarge | Self::ClientTooSlow | Self::ClientBrokeOff => None,
+            Self::Crowded | Self::TooLarge | Self::ClientTooSlow | Self::ClientBrokeOff => None,
         }
     }
 }
@@ -238,20 +312,19 @@ impl Failure {
 async fn forward(
     client: &Arc<Client>,
     service: &Arc<LiveService>,
+    asked: Asked,
     mut request: Request<Outgoing>,
     upload: Option<&Upload>,
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response<Reply>, Failure> {
-    let asked = Asked::new(request.method().as_str(), request.uri().path());
-    let mut pass = match Pass::first(client, service, asked) {
-        Ok(pass) => pass,
-        Err(asked) => return Err(unserved(service, &asked)),
-    };
+    let mut pass = Pass::first(client, service, asked).await?;
     let limits = service.limits.clone();
     let patience = Duration::from_millis(limits.answer_ms);
     let mut tried: Vec<InstanceId> = Vec::new();
     let mut fresh = false;
-    for left in (0..MOST_TRIES).rev() {
+    let mut left = MOST_TRIES;
+    while left > 0 {
+        left -= 1;
         let idle = if fresh { None } else { pass.instance.take_idle() };
         let mut upstream = match idle {
             Some(upstream) => upstream,
@@ -260,11 +333,8 @@ async fn forward(
                 match Upstream::dial(pass.instance.target.address, patience).await {
                     Ok(upstream) => upstream,
                     Err(_) => {
-                        pass.instance.refused();
-                        tried.push(pass.instance.target.instance.clone());
-                        match pass.elsewhere(&tried) {
-                            Some(next) if left > 0 => pass = next,
-                            _ => return Err(pass.failed(Failure::NoConnection)),
+                        if !pass.after_refusal(client, &mut tried, &mut left).await {
+                            return Err(pass.failed(Failure::NoConnection));
                         }
                         fresh = false;
                         continue;
@@ -278,8 +348,10 @@ async fn forward(
         let spare = spare_copy(&request, &upstream);
         match exchange(&mut upstream, request, upload, patience).await {
             Ok(response) => return Ok(pass_on(client, pass, upstream, response, upgrade).await),
-            Err(Unanswered::Unsent(unsent)) if left > 0 => request = *unsent,
-            Err(Unanswered::Failed(Failure::BrokenOff)) if left > 0 && spare.is_some() => {
+            Err(Unanswered::Unsent(unsent)) if left > 0 && pass.may_retry() => request = *unsent,
+            Err(Unanswered::Failed(Failure::BrokenOff))
+                if left > 0 && spare.is_some() && pass.may_retry() =>
+            {
                 request = spare.expect("just seen");
             }
             Err(Unanswered::Unsent(_)) => return Err(pass.failed(Failure::BrokenOff)),
@@ -289,16 +361,6 @@ async fn forward(
         fresh |= pass.again_elsewhere();
     }
     Err(pass.failed(Failure::BrokenOff))
-}
-
-pub(super) fn unserved(service: &LiveService, asked: &Asked) -> Failure {
-    let failure = Failure::NoInstance;
-    let status = failure.status().as_u16();
-    let counters = &service.unserved;
-    counters.answered(status, Duration::ZERO);
-    counters.failed(ErrorKind::Connect, Some(status), &asked.method, &asked.path);
-    service.hub.ring(service.is_contested());
-    failure
 }
 
 /// Returns a copy of a request that may be sent twice: idempotent, without a body, and on its way
@@ -424,6 +486,8 @@ fn switch(
 pub(super) struct Asked {
     method: String,
     path: String,
+    /// Its line in the access log, where there is one.
+    pub entry: Option<Box<Entry>>,
 }
 
 impl Asked {
@@ -432,7 +496,33 @@ impl Asked {
 
     pub fn new(method: &str, path: &str) -> Self {
         let path = &path[..path.floor_char_boundary(Self::PATH)];
-        Self { method: method.to_owned(), path: path.to_owned() }
+        Self { method: method.to_owned(), path: path.to_owned(), entry: None }
+    }
+
+    /// Notes in the access log that the client got an answer of ours.
+    pub fn noted(&mut self, status: StatusCode) {
+        if let Some(entry) = &mut self.entry {
+            entry.answered(status.as_u16(), None);
+        }
+    }
+
+    /// Counts an answer of ours for which no instance was asked.
+    pub fn answered(&mut self, service: &LiveService, status: StatusCode) {
+        self.noted(status);
+        service.unserved.answered(status.as_u16(), Duration::ZERO);
+        service.hub.ring(false);
+    }
+
+    /// Counts a request for which there was no instance.
+    fn unserved(mut self, service: &LiveService, failure: Failure) -> Failure {
+        let status = failure.status();
+        self.answered(service, status);
+        if let Some(kind) = failure.kind() {
+            let status = Some(status.as_u16());
+            service.unserved.failed(kind, status, &self.method, &self.path);
+            service.hub.ring(service.is_contested());
+        }
+        failure
     }
 }
 
@@ -443,6 +533,8 @@ pub(super) struct Pass {
     asked: Asked,
     started: Instant,
     state: State,
+    /// Its part of what the service takes at once.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -458,36 +550,88 @@ enum State {
 }
 
 impl Pass {
-    /// Chooses an instance by the table in force *now*.
-    ///
-    /// The table may have been replaced since the service was found: then every instance of the old
-    /// one may be closed, and the service of the new table decides.
-    pub fn first(client: &Client, service: &Arc<LiveService>, asked: Asked) -> Result<Self, Asked> {
-        let (service, instance) = match service.enter() {
-            Some(instance) => (Arc::clone(service), instance),
-            None => {
-                let newer = client.proxy.table.load().service(&service.name).map(Arc::clone);
-                let Some(newer) = newer else { return Err(asked) };
-                let Some(instance) = newer.enter() else { return Err(asked) };
-                (newer, instance)
+    /// Chooses an instance by the table in force *now*, once the service has room for the request.
+    pub async fn first(
+        client: &Client,
+        service: &Arc<LiveService>,
+        asked: Asked,
+    ) -> Result<Self, Failure> {
+        let mut room = None;
+        if let Some(breaker) = &service.breaker {
+            let patience = Duration::from_millis(service.limits.connect_ms);
+            match breaker.enter(patience).await {
+                Ok(permit) => room = Some(permit),
+                Err(Tripped) => return Err(asked.unserved(service, Failure::Crowded)),
             }
+        }
+        let started = Instant::now();
+        let found = match choose(client, service) {
+            None if !service.hold.is_zero() => {
+                somebody(client, service, started + service.hold).await
+            }
+            found => found,
         };
-        Ok(Self { service, instance, asked, started: Instant::now(), state: State::Open })
+        let Some((service, instance)) = found else {
+            return Err(asked.unserved(service, Failure::NoInstance));
+        };
+        Ok(Self { service, instance, asked, started, state: State::Open, room })
+    }
+
+    /// Returns whether the request may be tried again, by the budget of its service.
+    pub fn may_retry(&self) -> bool {
+        self.service.may_retry()
     }
 
     /// Moves on to another instance of the same release, if there is one.
-    pub fn elsewhere(&mut self, tried: &[InstanceId]) -> Option<Self> {
+    fn elsewhere(&mut self, tried: &[InstanceId]) -> Option<Self> {
         let release = &self.instance.target.release;
         let instance = self.service.enter_again(release, tried)?;
+        Some(self.moved(Arc::clone(&self.service), instance))
+    }
+
+    /// Returns the request as it goes on at another instance.
+    fn moved(&mut self, service: Arc<LiveService>, instance: Arc<Instance>) -> Self {
         self.instance.counters.retried();
         self.state = State::Moved;
-        Some(Self {
-            service: Arc::clone(&self.service),
+        Self {
+            service,
             instance,
             asked: std::mem::take(&mut self.asked),
             started: self.started,
             state: State::Open,
-        })
+            room: self.room.take(),
+        }
+    }
+
+    /// Moves on after an instance could not be connected to: to another one at once, or to any, as
+    /// long as the service lets requests wait for one. Says whether there is one.
+    pub async fn after_refusal(
+        &mut self,
+        client: &Client,
+        tried: &mut Vec<InstanceId>,
+        left: &mut usize,
+    ) -> bool {
+        self.instance.refused();
+        tried.push(self.instance.target.instance.clone());
+        if *left > 0
+            && self.may_retry()
+            && let Some(next) = self.elsewhere(tried)
+        {
+            *self = next;
+            return true;
+        }
+        let until = self.started + self.service.hold;
+        if Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let Some((service, instance)) = somebody(client, &self.service, until).await else {
+            return false;
+        };
+        *self = self.moved(service, instance);
+        tried.clear();
+        *left = MOST_TRIES;
+        true
     }
 
     /// Moves on after a connection had gone stale: to another instance if there is one, or to this
@@ -514,6 +658,10 @@ impl Pass {
 
     fn count(&mut self, status: u16, bad: Option<ErrorKind>) {
         self.state = State::Answered;
+        if let Some(entry) = &mut self.asked.entry {
+            entry.answered(status, Some(&self.instance));
+        }
+        self.service.judge(&self.instance, bad.is_some());
         let counters = &self.instance.counters;
         counters.answered(status, self.started.elapsed());
         if let Some(kind) = bad {
@@ -527,6 +675,7 @@ impl Pass {
     pub fn broken(&mut self, kind: ErrorKind) {
         if self.state != State::Bad {
             self.state = State::Bad;
+            self.service.judge(&self.instance, true);
             let counters = &self.instance.counters;
             counters.failed(kind, None, &self.asked.method, &self.asked.path);
             self.service.hub.ring(self.service.is_contested());
@@ -539,8 +688,47 @@ impl Pass {
     }
 
     /// Counts bytes of the body of the answer.
-    pub fn sent(&self, bytes: u64) {
+    pub fn sent(&mut self, bytes: u64) {
         self.instance.counters.sent(bytes);
+        if let Some(entry) = &mut self.asked.entry {
+            entry.sent(bytes);
+        }
+    }
+}
+
+/// How soon an instance that could not be connected to is asked again, while requests wait.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Most requests of one service that wait for an instance.
+const MOST_HELD: u32 = 1_000;
+
+/// Chooses an instance of a service, by its newest table where the known one has none any more.
+fn choose(
+    client: &Client,
+    service: &Arc<LiveService>,
+) -> Option<(Arc<LiveService>, Arc<Instance>)> {
+    if let Some(instance) = service.enter() {
+        return Some((Arc::clone(service), instance));
+    }
+    let newer = client.proxy.table.load().service(&service.name).map(Arc::clone)?;
+    let instance = newer.enter()?;
+    Some((newer, instance))
+}
+
+/// Waits for a table with an instance of a service.
+async fn somebody(
+    client: &Client,
+    service: &Arc<LiveService>,
+    until: Instant,
+) -> Option<(Arc<LiveService>, Arc<Instance>)> {
+    let _place = Place::take(&service.held, MOST_HELD).ok()?;
+    loop {
+        let changed = client.proxy.changed.notified();
+        let newest = client.proxy.table.load().service(&service.name).map(Arc::clone)?;
+        if let Some(instance) = newest.enter() {
+            return Some((newest, instance));
+        }
+        tokio::time::timeout_at(until.into(), changed).await.ok()?;
     }
 }
 
@@ -602,7 +790,7 @@ impl Answered {
             Poll::Ready(Some(Ok(frame))) => {
                 self.still = None;
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
-                self.pass.instance.counters.sent(bytes as u64);
+                self.pass.sent(bytes as u64);
                 if self.body.is_end_stream() {
                     self.give_back(context);
                 }

@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::{Duration, Instant},
 };
@@ -36,6 +39,12 @@ pub(super) struct Instance {
     closed: AtomicBool,
     /// When it last refused a connection, in milliseconds of [`now_ms`]; 0 for never.
     refused: AtomicU64,
+    /// How often in a row it failed, where that is watched.
+    failures: AtomicU32,
+    /// How often it was ejected.
+    ejections: AtomicU32,
+    /// Until when it is asked last because it failed, in milliseconds of [`now_ms`].
+    ejected: AtomicU64,
     idle: Mutex<Vec<Box<Upstream>>>,
     wires: Mutex<Vec<Wire>>,
     emptied: Notify,
@@ -48,6 +57,9 @@ impl Instance {
             counters,
             closed: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            ejected: AtomicU64::new(0),
             idle: Mutex::default(),
             wires: Mutex::default(),
             emptied: Notify::new(),
@@ -110,7 +122,36 @@ impl Instance {
 
     pub fn is_avoided(&self) -> bool {
         let refused = self.refused.load(SeqCst);
-        refused != 0 && now_ms() < refused + AVOID_MS
+        refused != 0 && now_ms() < refused + AVOID_MS || self.is_ejected()
+    }
+
+    /// Takes note of an answer that was no failure.
+    pub fn does_well(&self) {
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+            if !self.is_ejected() {
+                self.ejections.store(0, Relaxed);
+            }
+        }
+    }
+
+    /// Takes note of a failure, and says how many there are in a row.
+    pub fn fails_again(&self) -> u32 {
+        self.failures.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Lets others be asked first, the longer the more often that had to be.
+    pub fn eject(&self, base_ms: u64) {
+        let times = u64::from(self.ejections.fetch_add(1, Relaxed) + 1);
+        // An hour is enough to be seen; see also the cap of Envoy.
+        let length = base_ms.saturating_mul(times).min(base_ms.max(3_600_000));
+        self.failures.store(0, Relaxed);
+        self.ejected.store(now_ms().saturating_add(length), SeqCst);
+    }
+
+    pub fn is_ejected(&self) -> bool {
+        let until = self.ejected.load(Relaxed);
+        until != 0 && now_ms() < until
     }
 
     /// Returns an idle connection that was alive a moment ago.

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -66,6 +66,7 @@ pub(super) async fn accept(proxy: Arc<Proxy>, address: SocketAddr, listener: Arc
                     proxy: Arc::clone(&proxy),
                     listener: address,
                     peer: peer_value(peer.ip()),
+                    address: peer.ip(),
                     watch: Arc::default(),
                     is_encrypted: tls.is_some(),
                     redirect,
@@ -88,6 +89,7 @@ pub(super) struct Client {
     pub proxy: Arc<Proxy>,
     pub listener: SocketAddr,
     pub peer: HeaderValue,
+    pub address: IpAddr,
     pub watch: Arc<Watch>,
     is_encrypted: bool,
     redirect: Option<u16>,

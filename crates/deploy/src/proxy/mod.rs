@@ -24,7 +24,13 @@
 //! where requests are held (`gate`), is dealt a release (`share`), chooses an instance and counts
 //! (`instance`, `count`), rewrites the headers (`headers`) and passes everything on over a kept
 //! connection (`upstream`).
+//!
+//! What only some services want is asked for in the table and is `None` for the others: lines about
+//! requests (`access_log`, without what `mask` takes for secrets), a trace context (`trace`), limits
+//! for each client (`limiter`) and for all together (`breaker`).
 
+mod access_log;
+mod breaker;
 mod client;
 mod control;
 mod count;
@@ -35,7 +41,9 @@ mod headers;
 mod http1;
 mod instance;
 mod keep;
+mod limiter;
 mod listen;
+mod mask;
 mod page;
 mod protocol;
 mod routes;
@@ -44,6 +52,7 @@ mod share;
 mod table;
 mod tally;
 mod tls;
+mod trace;
 mod upstream;
 mod ways;
 
@@ -54,7 +63,8 @@ pub use protocol::{
     Answer, Drained, Hold, InstanceStatus, Listening, Refusal, Request, SOCKET, Status,
 };
 pub use routes::{
-    Certificate, Guards, Limits, Listener, Route, Routes, RoutesError, Service, Target, Tls, WHOLE,
+    AccessLog, Certificate, CircuitBreakers, Guards, Limits, Listener, LogFormat, OutlierDetection,
+    RateLimit, RetryBudget, Route, Routes, RoutesError, Service, Target, Tls, WHOLE,
 };
 pub use serve::{ProxyError, serve, serve_until};
 pub use tally::{ErrorKind, Errors, Failing, Histogram, Tally, TallyReport};

@@ -15,6 +15,17 @@ pub(super) fn page(
     asked: &HeaderMap,
     request_id: Option<&HeaderValue>,
 ) -> Response<Reply> {
+    page_for_later(status, words, asked, request_id, 1)
+}
+
+/// Returns an answer of our own that may ask to come again after some seconds.
+pub(super) fn page_for_later(
+    status: StatusCode,
+    words: &str,
+    asked: &HeaderMap,
+    request_id: Option<&HeaderValue>,
+    retry_after: u64,
+) -> Response<Reply> {
     let id = request_id.and_then(|id| id.to_str().ok());
     let (kind, text) = if wants_json(asked) {
         ("application/json", json(status, words, id))
@@ -26,8 +37,8 @@ pub(super) fn page(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    if asks_to_come_again(status) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(retry_after));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -45,6 +56,7 @@ pub(super) fn bytes(
     words: &str,
     wants_json: bool,
     request_id: Option<&str>,
+    retry_after: u64,
     last: bool,
     is_head: bool,
 ) -> Vec<u8> {
@@ -58,8 +70,8 @@ pub(super) fn bytes(
     let mut head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncache-control: no-store\r\ncontent-length: {length}\r\n"
     );
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        head += "retry-after: 1\r\n";
+    if asks_to_come_again(status) {
+        head += &format!("retry-after: {retry_after}\r\n");
     }
     if let Some(id) = request_id {
         head += &format!("x-request-id: {id}\r\n");
@@ -72,6 +84,10 @@ pub(super) fn bytes(
         head += &text;
     }
     head.into_bytes()
+}
+
+fn asks_to_come_again(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {

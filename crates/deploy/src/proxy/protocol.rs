@@ -193,4 +193,7 @@ pub struct InstanceStatus {
     pub in_flight: u64,
     /// Whether it may get new requests.
     pub routed: bool,
+    /// Whether others are asked first for a while, because it failed again and again.
+    #[serde(default)]
+    pub ejected: bool,
 }

@@ -126,6 +126,102 @@ pub struct Service {
     /// What one request may take.
     #[serde(default)]
     pub limits: Limits,
+    /// Where a line is written for each request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
+    /// Whether a request without a `traceparent` gets one.
+    #[serde(default)]
+    pub trace: bool,
+    /// How often one client may ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// How many requests the service has at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breakers: Option<CircuitBreakers>,
+    /// When an instance that fails gets no requests for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<OutlierDetection>,
+    /// How many requests may be tried again.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// How long a request waits, in milliseconds, while no instance can be connected to.
+    #[serde(default)]
+    pub hold_ms: u64,
+}
+
+/// Where a line is written for each request of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// The file; its directory is made where it is missing.
+    pub file: PathBuf,
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// The size at which the file is set aside as `FILE.1`.
+    pub max_bytes: u64,
+    /// How many files there are at most, the one that is written included.
+    pub max_files: u32,
+}
+
+/// What a line of an access log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// The common log format of web servers.
+    Common,
+}
+
+/// How often one client may ask; what comes beyond it is answered 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// How many requests a period allows in the long run.
+    pub average: u32,
+    /// The period.
+    pub period_ms: u64,
+    /// How many requests may come at once.
+    pub burst: u32,
+}
+
+/// How many requests a service has at once; what comes beyond it is answered 503.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CircuitBreakers {
+    /// Requests being answered.
+    pub max_requests: u32,
+    /// Requests that wait for one of those to end, for as long as connecting may take.
+    pub max_pending_requests: u32,
+}
+
+/// When an instance that fails gets no requests for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutlierDetection {
+    /// After so many failures in a row, answers of 5xx included.
+    pub consecutive_5xx: u32,
+    /// For how long the first time; the second time for twice as long, and so on.
+    pub base_ejection_ms: u64,
+    /// Most instances of a release that are out at once, in percent; one may always be, all never.
+    pub max_ejection_percent: u32,
+}
+
+/// How many requests may be tried again, over ten seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBudget {
+    /// This part of the requests,
+    pub budget_percent: u32,
+    /// and so many each second however few requests there are.
+    pub min_retries_per_second: u32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        // Enough for every kept connection of an instance that ends at once.
+        Self { budget_percent: 20, min_retries_per_second: 100 }
+    }
 }
 
 /// One instance that answers requests.

@@ -118,6 +118,8 @@ pub async fn serve_until(dir: PathBuf, stop: impl Future<Output = ()>) -> Result
     }
     drop(lock);
 
+    let logs = Arc::clone(&proxy.registry().logs);
+    let log_writer = tokio::spawn(Arc::clone(&logs).keep_writing());
     let sweeper = tokio::spawn(sweep(Arc::clone(&proxy)));
     let mut leaving = proxy.leaving.subscribe();
     tokio::select! {
@@ -135,6 +137,8 @@ pub async fn serve_until(dir: PathBuf, stop: impl Future<Output = ()>) -> Result
     proxy.emptied(Instant::now() + patience).await;
     sweeper.abort();
     control.abort();
+    log_writer.abort();
+    logs.write().await;
     Ok(())
 }
 
@@ -178,6 +182,8 @@ pub(super) struct Proxy {
     pub table: ArcSwap<Table>,
     pub hub: Arc<Hub>,
     pub leaving: watch::Sender<bool>,
+    /// Rings for each new table.
+    pub changed: Notify,
     registry: Mutex<Registry>,
     ports: tokio::sync::Mutex<Ports>,
     connections: AtomicU64,
@@ -216,6 +222,7 @@ impl Proxy {
             table: ArcSwap::default(),
             hub: Arc::default(),
             leaving: watch::Sender::new(false),
+            changed: Notify::new(),
             registry: Mutex::default(),
             ports: tokio::sync::Mutex::default(),
             connections: AtomicU64::new(0),
@@ -349,6 +356,8 @@ impl Proxy {
         registry.reopen(&table.routes);
         self.table.store(Arc::clone(&table));
         registry.close_unnamed(&table.routes);
+        drop(registry);
+        self.changed.notify_waiters();
     }
 
     fn listen(self: &Arc<Self>, ports: &mut Ports, opened: HashMap<SocketAddr, TcpListener>) {
@@ -439,6 +448,7 @@ impl Proxy {
             instance: instance.target.instance.clone(),
             in_flight: instance.counters.in_flight(),
             routed: !instance.is_closed(),
+            ejected: instance.is_ejected(),
         });
         let mut instances: Vec<_> = instances.collect();
         instances.sort_by(|one, other| one.instance.cmp(&other.instance));

@@ -2,19 +2,22 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+    time::{Duration, SystemTime},
 };
 
 use indexmap::IndexMap;
 use journal::{InstanceId, ReleaseId, ServiceName};
 
 use super::{
-    Guards, Limits, Routes, Service, Target,
+    Guards, Limits, OutlierDetection, Routes, Service, Target,
+    access_log::{Log, Logs},
+    breaker::{Breaker, Budget},
     count::{Counters, Hub, Owner},
     gate::Gate,
     instance::Instance,
+    limiter::Limiter,
     share::{Deck, random_below},
     tls,
     ways::Ways,
@@ -84,6 +87,15 @@ pub(super) struct LiveService {
     pub hub: Arc<Hub>,
     /// Counts the requests no instance could be found for.
     pub unserved: Arc<Counters>,
+    pub log: Option<Arc<Log>>,
+    pub trace: bool,
+    pub limiter: Option<Arc<Limiter>>,
+    pub breaker: Option<Arc<Breaker>>,
+    pub hold: Duration,
+    /// How many requests wait for an instance.
+    pub held: Arc<AtomicU32>,
+    outliers: Option<OutlierDetection>,
+    budget: Arc<Budget>,
     releases: Vec<LiveRelease>,
     /// Only where more than one release gets requests.
     deck: Option<Mutex<Deck>>,
@@ -112,6 +124,37 @@ impl LiveService {
         // Where the whole release is being drained, another answers.
         let order = self.releases.iter().cycle().skip(dealt).take(self.releases.len());
         order.into_iter().find_map(|release| release.enter(&[]))
+    }
+
+    /// Takes a token of a client, where clients are limited; says how many seconds to wait if there
+    /// is none.
+    pub fn may_ask(&self, client: IpAddr) -> Result<(), u64> {
+        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.take(client))
+    }
+
+    /// Returns whether a request may be tried again, and counts it against the budget.
+    pub fn may_retry(&self) -> bool {
+        let instances = self.releases.iter().flat_map(|release| &release.instances);
+        self.budget.take(instances.map(|instance| instance.counters.requests()).sum())
+    }
+
+    /// Takes note of how an instance answered, and gives it no requests for a while if it fails
+    /// again and again.
+    pub fn judge(&self, instance: &Instance, is_bad: bool) {
+        let Some(outliers) = &self.outliers else { return };
+        if !is_bad {
+            return instance.does_well();
+        }
+        if instance.fails_again() < outliers.consecutive_5xx.max(1) {
+            return;
+        }
+        let release = self.releases.iter().find(|live| live.id == instance.target.release);
+        let Some(all) = release.map(|release| &release.instances) else { return };
+        let out = all.iter().filter(|other| other.is_ejected()).count();
+        let most = (all.len() * outliers.max_ejection_percent as usize / 100).max(1);
+        if !instance.is_ejected() && out < most && out + 1 < all.len() {
+            instance.eject(outliers.base_ejection_ms);
+        }
     }
 
     /// Chooses another instance of the same release, and counts the request in.
@@ -163,6 +206,7 @@ pub(super) struct Registry {
     instances: HashMap<InstanceId, Arc<Instance>>,
     counters: IndexMap<Owner, Arc<Counters>>,
     gates: HashMap<ServiceName, Arc<Gate>>,
+    pub logs: Arc<Logs>,
 }
 
 impl Registry {
@@ -251,7 +295,33 @@ impl Registry {
         let releases = releases.map(|(id, instances)| LiveRelease { id, instances });
         let releases: Vec<_> = releases.collect();
         let unserved = Owner { service: name.clone(), release: None, instance: None };
+        let log = service.access_log.as_ref().map(|asked| {
+            let same = before.and_then(|before| before.log.as_ref());
+            let same = same.filter(|log| log.asked == *asked).cloned();
+            let new = || Log::new(asked.clone(), name.clone(), Arc::clone(&self.logs));
+            same.unwrap_or_else(|| Arc::new(new()))
+        });
+        let limiter = service.rate_limit.map(|asked| {
+            let same = before.and_then(|before| before.limiter.as_ref());
+            let same = same.filter(|limiter| limiter.asked == asked).cloned();
+            same.unwrap_or_else(|| Arc::new(Limiter::new(asked)))
+        });
+        let breaker = service.circuit_breakers.map(|asked| {
+            let same = before.and_then(|before| before.breaker.as_ref());
+            let same = same.filter(|breaker| breaker.asked == asked).cloned();
+            same.unwrap_or_else(|| Arc::new(Breaker::new(asked)))
+        });
+        let budget = before.map(|before| &before.budget);
+        let budget = budget.filter(|budget| budget.asked == service.retry_budget).cloned();
         LiveService {
+            log,
+            trace: service.trace,
+            limiter,
+            breaker,
+            hold: Duration::from_millis(service.hold_ms),
+            held: before.map(|before| Arc::clone(&before.held)).unwrap_or_default(),
+            outliers: service.outlier_detection,
+            budget: budget.unwrap_or_else(|| Arc::new(Budget::new(service.retry_budget))),
             name: name.clone(),
             limits: service.limits.clone(),
             gate: Arc::clone(self.gates.entry(name.clone()).or_default()),

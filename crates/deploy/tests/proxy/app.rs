@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU16, AtomicU64, Ordering::SeqCst},
     },
     thread,
 };
@@ -43,6 +43,8 @@ struct State {
     open: AtomicU64,
     gate: Notify,
     closing: watch::Sender<u64>,
+    /// What it answers to everything; 0 if nothing is wrong with it.
+    fails_with: AtomicU16,
 }
 
 impl App {
@@ -54,6 +56,7 @@ impl App {
             open: AtomicU64::new(0),
             gate: Notify::new(),
             closing: watch::Sender::new(0),
+            fails_with: AtomicU16::new(0),
         });
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = oneshot::channel();
@@ -94,6 +97,11 @@ impl App {
     /// Lets one waiting `/gate` or `/events` go on.
     pub fn open_gate(&self) {
         self.state.gate.notify_one();
+    }
+
+    /// Answers everything with one status from now on.
+    pub fn fail_with(&self, status: u16) {
+        self.state.fails_with.store(status, SeqCst);
     }
 
     /// Closes every connection that rests.
@@ -149,6 +157,11 @@ async fn talk(stream: TcpStream, state: Arc<State>) {
 async fn answer(mut request: Request<Incoming>, state: Arc<State>) -> io::Result<Answer> {
     state.requests.fetch_add(1, SeqCst);
     let path = request.uri().path().to_owned();
+    if let Ok(status) = StatusCode::from_u16(state.fails_with.load(SeqCst)) {
+        let mut response = text("failed");
+        *response.status_mut() = status;
+        return Ok(response);
+    }
     match path.as_str() {
         "/gate" => {
             state.gate.notified().await;

@@ -255,11 +255,24 @@ impl Conductor {
                 deploy::proxy::Service {
                     targets: targets.collect(),
                     weights: shares.collect(),
-                    ..deploy::proxy::Service::default()
+                    ..self.wanted(name, &spec)
                 },
             );
         }
         Routes { version: 0, listeners: listeners.into_values().collect(), services }
+    }
+
+    /// Returns what the proxy shall do for a service, with its files at their places.
+    fn wanted(&self, name: &ServiceName, spec: &Spec) -> deploy::proxy::Service {
+        let mut wanted = spec.wanted.clone();
+        if let Some(log) = &mut wanted.access_log {
+            log.file = if log.file.as_os_str().is_empty() {
+                self.state.proxy().join("access").join(format!("{name}.log"))
+            } else {
+                self.repository.root().join(&log.file)
+            };
+        }
+        wanted
     }
 
     /// Lets the listeners of a service encrypt as it asks, and sends clients there who come plainly.

@@ -13,7 +13,9 @@ use deploy::plan::{Given, ServicePlan, plan};
 use deploy::proxy::{Certificate, Route};
 use indexmap::IndexMap;
 use journal::{ReleaseId, ServiceName};
-use source::compose::{ComposeFile, Condition, Environment, HealthTest, Project, Restart, Service};
+use source::compose::{
+    ComposeFile, Condition, Environment, HealthTest, LogFormat, Marline, Project, Restart, Service,
+};
 use source::git::Repository;
 use source::project::{self, Detection};
 use source::{Finding, Place};
@@ -26,6 +28,10 @@ use crate::tree::Written;
 
 /// How long a service without a port and without a health check must run to count as ready.
 const ALIVE_FOR: Duration = Duration::from_secs(1);
+
+/// The size at which an access log is set aside, and how many are kept, if nobody says.
+const LOG_BYTES: u64 = 64 << 20;
+const LOG_FILES: u32 = 5;
 
 /// One service of one release, and everything that is known about how it runs.
 #[derive(Debug, Clone)]
@@ -40,6 +46,8 @@ pub struct Spec {
     paths: Vec<String>,
     /// How its listeners encrypt, if they do.
     pub tls: Option<Encryption>,
+    /// What the proxy shall do for it, but for the instances.
+    pub wanted: deploy::proxy::Service,
     /// How its health is asked.
     pub asked: Asked,
     /// The path of an HTTP probe.
@@ -385,6 +393,7 @@ fn spec(plan: ServicePlan, service: &Service) -> Spec {
     Spec {
         listeners,
         tls,
+        wanted: wanted(&service.marline),
         hosts,
         paths: service.marline.paths.iter().map(|path| path.value.clone()).collect(),
         asked,
@@ -403,6 +412,58 @@ fn spec(plan: ServicePlan, service: &Service) -> Spec {
             .as_ref()
             .map_or(plan.stop_grace.max(Duration::from_secs(10)), |drain| drain.value),
         plan,
+    }
+}
+
+/// Returns what the proxy shall do for a service, as its `x-marline` says.
+fn wanted(marline: &Marline) -> deploy::proxy::Service {
+    use deploy::proxy::{self, CircuitBreakers, OutlierDetection, RateLimit, RetryBudget};
+
+    let milliseconds = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let access_log = marline.access_log.as_ref().map(|log| proxy::AccessLog {
+        file: log.file.clone().unwrap_or_default().into(),
+        format: match log.format {
+            LogFormat::Json => proxy::LogFormat::Json,
+            LogFormat::Common => proxy::LogFormat::Common,
+        },
+        max_bytes: log.max_size.as_ref().map_or(LOG_BYTES, |size| size.value),
+        max_files: log.max_files.as_ref().map_or(LOG_FILES, |files| files.value),
+    });
+    let rate_limit = marline.rate_limit.as_ref().map(|limit| RateLimit {
+        average: limit.average.value,
+        period_ms: limit.period.as_deref().map_or(1_000, milliseconds),
+        burst: limit.burst.as_ref().map_or(limit.average.value, |burst| burst.value),
+    });
+    let circuit_breakers = marline.circuit_breakers.as_ref().map(|breakers| CircuitBreakers {
+        max_requests: breakers.max_requests.value,
+        max_pending_requests: breakers
+            .max_pending_requests
+            .as_ref()
+            .map_or(breakers.max_requests.value, |pending| pending.value),
+    });
+    let outlier_detection = marline.outlier_detection.as_ref().map(|outliers| OutlierDetection {
+        consecutive_5xx: outliers.consecutive_5xx.as_deref().copied().unwrap_or(5),
+        base_ejection_ms: outliers.base_ejection_time.as_deref().map_or(30_000, milliseconds),
+        max_ejection_percent: outliers.max_ejection_percent.as_deref().copied().unwrap_or(10),
+    });
+    let usual = RetryBudget::default();
+    let retry_budget = marline.retry_budget.as_ref().map_or(usual, |budget| RetryBudget {
+        budget_percent: budget.budget_percent.as_deref().copied().unwrap_or(usual.budget_percent),
+        min_retries_per_second: budget
+            .min_retries_per_second
+            .as_deref()
+            .copied()
+            .unwrap_or(usual.min_retries_per_second),
+    });
+    deploy::proxy::Service {
+        access_log,
+        trace: marline.trace.as_deref().copied().unwrap_or(false),
+        rate_limit,
+        circuit_breakers,
+        outlier_detection,
+        retry_budget,
+        hold_ms: marline.hold.as_deref().map_or(0, milliseconds),
+        ..deploy::proxy::Service::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::carry::service;
-use crate::world::{World, free_port};
+use crate::world::{World, free_port, get};
 
 /// A repository with one web service, published at a free port.
 struct Shop {
@@ -97,4 +97,20 @@ fn a_certificate_that_cannot_be_used_is_told_with_its_place_before_anything_star
     let shop = Shop::new(tls);
     let said = shop.world.marline(["up"]).ends(1);
     said.says("compose.yaml:6:53").says("tls/shop.pem cannot be read");
+}
+
+#[test]
+fn what_a_service_wants_of_the_proxy_is_done() {
+    let mut shop = Shop::new(
+        "access_log: json, trace: true, rate_limit: {average: 2, period: 1h}, hold: 5s, \
+         circuit_breakers: {max_requests: 10}, outlier_detection: {}, retry_budget: {}",
+    )
+    .up();
+    let asked = |path: &str| get(shop.port, path).expect("it is served").0;
+    assert_eq!([asked("/?token=abc"), asked("/"), asked("/")], [200, 200, 429]);
+    let log = shop.world.state().join("proxy/access/web.log");
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    shop.world.wait_until("the log is written", |_| read().lines().count() == 3);
+    let first = read().lines().next().unwrap().to_owned();
+    assert!(first.contains("\"query\":\"token=***\"") && first.contains("trace_id"), "{first}");
 }

@@ -687,6 +687,83 @@ pub struct Marline {
     pub engine: Option<Spanned<EngineName>>,
     /// How its published ports are encrypted.
     pub tls: Option<Spanned<Tls>>,
+    /// Where a line is written for each request.
+    pub access_log: Option<Spanned<AccessLog>>,
+    /// Whether a request without a trace context gets one.
+    pub trace: Option<Spanned<bool>>,
+    /// How often one client may ask.
+    pub rate_limit: Option<Spanned<RateLimit>>,
+    /// How many requests it has at once.
+    pub circuit_breakers: Option<Spanned<CircuitBreakers>>,
+    /// When an instance that fails gets no requests for a while.
+    pub outlier_detection: Option<Spanned<OutlierDetection>>,
+    /// How many requests may be tried again.
+    pub retry_budget: Option<Spanned<RetryBudget>>,
+    /// How long a request waits for an instance.
+    pub hold: Option<Spanned<Duration>>,
+}
+
+/// Where a line is written for each request of a service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AccessLog {
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// The file; one in the state directory if nobody says.
+    pub file: Option<String>,
+    /// The size in bytes at which the file is set aside.
+    pub max_size: Option<Spanned<u64>>,
+    /// How many files are kept.
+    pub max_files: Option<Spanned<u32>>,
+}
+
+/// What a line of an access log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// The common log format of web servers.
+    Common,
+}
+
+/// How often one client may ask. The words are those of Traefik.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RateLimit {
+    /// How many requests a period allows in the long run.
+    pub average: Spanned<u32>,
+    /// The period; a second if nobody says.
+    pub period: Option<Spanned<Duration>>,
+    /// How many requests may come at once; as many as `average` if nobody says.
+    pub burst: Option<Spanned<u32>>,
+}
+
+/// How many requests a service has at once. The words are those of Envoy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CircuitBreakers {
+    /// Requests being answered.
+    pub max_requests: Spanned<u32>,
+    /// Requests that wait for one of those to end; as many if nobody says.
+    pub max_pending_requests: Option<Spanned<u32>>,
+}
+
+/// When an instance that fails gets no requests for a while. The words are those of Envoy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OutlierDetection {
+    /// After so many failures in a row; 5 if nobody says.
+    pub consecutive_5xx: Option<Spanned<u32>>,
+    /// For how long the first time; 30 seconds if nobody says.
+    pub base_ejection_time: Option<Spanned<Duration>>,
+    /// Most instances out at once, in percent; 10 if nobody says, and one at least.
+    pub max_ejection_percent: Option<Spanned<u32>>,
+}
+
+/// How many requests may be tried again. The words are those of Envoy and Linkerd.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RetryBudget {
+    /// This part of the requests, in percent.
+    pub budget_percent: Option<Spanned<u32>>,
+    /// And so many each second.
+    pub min_retries_per_second: Option<Spanned<u32>>,
 }
 
 /// How the published ports of a service are encrypted.

@@ -333,6 +333,49 @@ static MARLINE: Shape = Record(
                 &["certificate", "key"],
             ),
         ),
+        (
+            "access_log",
+            &Either(&[
+                &Text,
+                &Record(
+                    &[
+                        ("format", &Text),
+                        ("file", &Text),
+                        ("max_size", &Scalar),
+                        ("max_files", &Whole),
+                    ],
+                    &[],
+                ),
+            ]),
+        ),
+        ("trace", &Truth),
+        (
+            "rate_limit",
+            &Record(&[("average", &Whole), ("period", &Text), ("burst", &Whole)], &["average"]),
+        ),
+        (
+            "circuit_breakers",
+            &Record(
+                &[("max_requests", &Whole), ("max_pending_requests", &Whole)],
+                &["max_requests"],
+            ),
+        ),
+        (
+            "outlier_detection",
+            &Record(
+                &[
+                    ("consecutive_5xx", &Whole),
+                    ("base_ejection_time", &Text),
+                    ("max_ejection_percent", &Whole),
+                ],
+                &[],
+            ),
+        ),
+        (
+            "retry_budget",
+            &Record(&[("budget_percent", &Whole), ("min_retries_per_second", &Whole)], &[]),
+        ),
+        ("hold", &Text),
     ],
     &[],
 );

@@ -6,10 +6,11 @@ use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
 use super::model::{
-    Build, Condition, Config, Dependency, Deploy, EngineName, EnvFile, FailureAction, FileGrant,
-    HealthTest, Healthcheck, Hook, Marline, Mount, MountKind, Network, NetworkUse, Order, Port,
-    PortRange, Project, Protocol, ResourceLimits, Resources, Restart, RestartCondition,
-    RestartPolicy, Service, Spanned, Strategy, Tls, Ulimit, UpdateConfig, Volume,
+    AccessLog, Build, CircuitBreakers, Condition, Config, Dependency, Deploy, EngineName, EnvFile,
+    FailureAction, FileGrant, HealthTest, Healthcheck, Hook, LogFormat, Marline, Mount, MountKind,
+    Network, NetworkUse, Order, OutlierDetection, Port, PortRange, Project, Protocol, RateLimit,
+    ResourceLimits, Resources, Restart, RestartCondition, RestartPolicy, RetryBudget, Service,
+    Spanned, Strategy, Tls, Ulimit, UpdateConfig, Volume,
 };
 use super::shape::is_extension;
 use super::tree::{Content, Item};
@@ -681,7 +682,79 @@ impl Reader<'_> {
                 ],
             ),
             tls: item.get("tls").and_then(|tls| self.tls(tls)),
+            access_log: item.get("access_log").and_then(|log| self.access_log(log)),
+            trace: self.truth(item, "trace"),
+            rate_limit: item.get("rate_limit").and_then(|limit| self.rate_limit(limit)),
+            circuit_breakers: item.get("circuit_breakers").and_then(|item| {
+                let breakers = CircuitBreakers {
+                    max_requests: self.positive(item, "max_requests")?,
+                    max_pending_requests: self.whole(item, "max_pending_requests"),
+                };
+                Some(Spanned::new(breakers, item.place()))
+            }),
+            outlier_detection: item.get("outlier_detection").map(|item| {
+                let detection = OutlierDetection {
+                    consecutive_5xx: self.positive(item, "consecutive_5xx"),
+                    base_ejection_time: self.duration(item, "base_ejection_time"),
+                    max_ejection_percent: self.percent(item, "max_ejection_percent"),
+                };
+                Spanned::new(detection, item.place())
+            }),
+            retry_budget: item.get("retry_budget").map(|item| {
+                let budget = RetryBudget {
+                    budget_percent: self.percent(item, "budget_percent"),
+                    min_retries_per_second: self.whole(item, "min_retries_per_second"),
+                };
+                Spanned::new(budget, item.place())
+            }),
+            hold: self.duration(item, "hold"),
         }
+    }
+
+    fn positive(&mut self, item: &Item, key: &str) -> Option<Spanned<u32>> {
+        let parse = |text: &str| text.parse().ok().filter(|number| *number > 0);
+        self.parsed(item, key, parse, "a whole number from 1 up", "write it with digits only")
+    }
+
+    fn percent(&mut self, item: &Item, key: &str) -> Option<Spanned<u32>> {
+        let parse = |text: &str| text.parse().ok().filter(|number| *number <= 100);
+        self.parsed(item, key, parse, "a whole number from 0 to 100", "write it without `%`")
+    }
+
+    fn access_log(&mut self, item: &Item) -> Option<Spanned<AccessLog>> {
+        let formats = [("json", LogFormat::Json), ("common", LogFormat::Common)];
+        let log = if let Some(word) = item.scalar() {
+            let known = formats.iter().find(|(name, _)| *name == word);
+            let Some((_, format)) = known else {
+                let message = format!("`access_log` must be `json` or `common`, not `{word}`");
+                self.wrong(item, message, "to name a file, write `access_log: {file: …}`");
+                return None;
+            };
+            AccessLog { format: *format, file: None, max_size: None, max_files: None }
+        } else {
+            let format = self.word(item, "format", &formats);
+            AccessLog {
+                format: format.map_or(LogFormat::Json, |format| format.value),
+                file: text(item, "file").map(|file| file.value),
+                max_size: self.bytes(item, "max_size"),
+                max_files: self.positive(item, "max_files"),
+            }
+        };
+        Some(Spanned::new(log, item.place()))
+    }
+
+    fn rate_limit(&mut self, item: &Item) -> Option<Spanned<RateLimit>> {
+        let limit = RateLimit {
+            average: self.positive(item, "average")?,
+            period: self.duration(item, "period"),
+            burst: self.positive(item, "burst"),
+        };
+        if let Some(period) = limit.period.as_ref().filter(|period| period.value.is_zero()) {
+            let place = item.get("period").unwrap_or(item);
+            let message = format!("`period` must be longer than {}", show_duration(period.value));
+            self.wrong(place, message, "write `1s` or `1m`");
+        }
+        Some(Spanned::new(limit, item.place()))
     }
 
     fn tls(&mut self, item: &Item) -> Option<Spanned<Tls>> {

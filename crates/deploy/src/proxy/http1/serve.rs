@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -18,10 +19,12 @@ use tokio::{
 use super::{
     super::{
         Guards, Limits,
-        forward::{Asked, Failure, MOST_TRIES, Pass, unserved},
+        access_log::{Came, Entry, Log},
+        forward::{Asked, Failure, MOST_TRIES, Pass, TOO_OFTEN},
         listen::{Client, PREFACE},
         page,
         table::LiveService,
+        trace,
     },
     exchange::{Exchange, Outcome},
     flow::Flow,
@@ -68,7 +71,7 @@ pub(crate) async fn serve(
             Ok((_, Reading::Unusual)) => return Some(wire.into_parts()),
             Err(error) => {
                 let text =
-                    page::bytes(error.status(), &error.to_string(), false, None, true, false);
+                    page::bytes(error.status(), &error.to_string(), false, None, 1, true, false);
                 say_and_part(&mut wire, &text, guards).await;
                 return None;
             }
@@ -132,27 +135,45 @@ async fn answer(
 ) -> bool {
     let bytes = wire.bytes();
     let text = |range: &std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range.clone()]);
-    let asked = Asked::new(&text(&request.method), &text(&request.path));
+    let mut asked = Asked::new(&text(&request.method), &text(&request.path));
     let found = find(client, &text(&request.host), &text(&request.path)).await;
-    wire.consume(end);
     let id = out[request.id.clone()].to_vec();
+    if let Ok(service) = &found {
+        if service.trace {
+            trace::settle(out, &id);
+        }
+        if let Some(log) = &service.log {
+            let entry = begin_entry(log, client, &text(&request.host), &id, out);
+            asked.entry = Some(Box::new(entry));
+        }
+    }
+    wire.consume(end);
     let last = client.proxy.is_leaving() || !request.keeps_alive;
     let has_body = request.framing != Framing::Length(0);
-    let refuse = |status: u16, words: &str, last: bool| {
+    let refuse = |status: u16, words: &str, retry_after: u64, last: bool| {
         let id = std::str::from_utf8(&id).ok();
-        page::bytes(status, words, request.wants_json, id, last, request.is_head)
+        page::bytes(status, words, request.wants_json, id, retry_after, last, request.is_head)
     };
     let service = match found {
         Ok(service) => service,
         Err((status, words)) => {
             let last = last || has_body;
-            let text = refuse(status.as_u16(), words, last);
+            let text = refuse(status.as_u16(), words, 1, last);
             return say(wire, &text, last, guards).await;
         }
     };
+    if let Err(seconds) = service.may_ask(client.address) {
+        let (status, last) = (StatusCode::TOO_MANY_REQUESTS, last || has_body);
+        asked.answered(&service, status);
+        drop(asked);
+        let text = refuse(status.as_u16(), TOO_OFTEN, seconds, last);
+        return say(wire, &text, last, guards).await;
+    }
     let limits = service.limits.clone();
     let most = limits.body_bytes.unwrap_or(u64::MAX);
     let failure = if matches!(request.framing, Framing::Length(length) if length > most) {
+        asked.noted(Failure::TooLarge.status());
+        drop(asked);
         Failure::TooLarge
     } else {
         let turn = Turn { client, guards, limits: &limits, request, head: out, last };
@@ -167,8 +188,29 @@ async fn answer(
         }
     };
     let last = last || has_body;
-    let text = refuse(failure.status().as_u16(), failure.words(), last);
+    let text = refuse(failure.status().as_u16(), failure.words(), 1, last);
     say(wire, &text, last, guards).await
+}
+
+/// Begins the line of a request, from the head that its instance will see.
+fn begin_entry(log: &Arc<Log>, client: &Client, host: &str, id: &[u8], head: &[u8]) -> Entry {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let text = |name: &str| trace::header(head, name).map(String::from_utf8_lossy);
+    let (agent, parent) = (text("user-agent"), text("traceparent"));
+    let came = Came {
+        client: client.peer.to_str().unwrap_or_default(),
+        protocol: "HTTP/1.1",
+        method,
+        host,
+        target,
+        request_id: &String::from_utf8_lossy(id),
+        traceparent: parent.as_deref().filter(|parent| trace::is_sound(parent.as_bytes())),
+        user_agent: agent.as_deref(),
+    };
+    Entry::begin(log, came)
 }
 
 enum Passed {
@@ -197,26 +239,25 @@ impl Turn<'_> {
         wire: &mut Wire,
         patience: &mut Patience,
     ) -> Passed {
-        let mut pass = match Pass::first(self.client, service, asked) {
+        let mut pass = match Pass::first(self.client, service, asked).await {
             Ok(pass) => pass,
-            Err(asked) => return Passed::Failed(unserved(service, &asked)),
+            Err(failure) => return Passed::Failed(failure),
         };
         let has_body = self.request.framing != Framing::Length(0);
         let mut tried = Vec::new();
         let mut fresh = false;
         let mut up = Flow::new(self.head.to_vec(), self.request.framing, true);
-        for left in (0..MOST_TRIES).rev() {
+        let mut left = MOST_TRIES;
+        while left > 0 {
+            left -= 1;
             let idle = if fresh { None } else { pass.instance.take_idle_wire() };
             let mut upstream = match idle {
                 Some(upstream) => upstream,
                 None => match dial(&pass, self.limits).await {
                     Some(upstream) => upstream,
                     None => {
-                        pass.instance.refused();
-                        tried.push(pass.instance.target.instance.clone());
-                        match pass.elsewhere(&tried) {
-                            Some(next) if left > 0 => pass = next,
-                            _ => return Passed::Failed(pass.failed(Failure::NoConnection)),
+                        if !pass.after_refusal(self.client, &mut tried, &mut left).await {
+                            return Passed::Failed(pass.failed(Failure::NoConnection));
                         }
                         fresh = false;
                         continue;
@@ -252,10 +293,14 @@ impl Turn<'_> {
                 Outcome::Cut | Outcome::Cancelled => return Passed::Gone,
                 Outcome::Failed(failure) => return Passed::Failed(pass.failed(failure)),
                 // Nothing was written, and so nothing of it is lost.
-                Outcome::Unsent if left > 0 => {}
+                Outcome::Unsent if left > 0 && pass.may_retry() => {}
                 // The connection may have gone stale, and hearing it twice does no harm.
                 Outcome::Silent
-                    if left > 0 && was_used && self.request.is_idempotent && !has_body =>
+                    if left > 0
+                        && was_used
+                        && self.request.is_idempotent
+                        && !has_body
+                        && pass.may_retry() =>
                 {
                     up = Flow::new(self.head.to_vec(), self.request.framing, true);
                 }
