@@ -105,8 +105,20 @@ pub enum Command {
     Logs(LogsArgs),
     /// Numbers over time: a question in PromQL, drawn in the terminal
     Metrics(MetricsArgs),
-    /// What fires, and whom `alertmanager.yml` would tell
+    /// What fires, who was told, what is silenced or inhibited; and whom `alertmanager.yml` would tell
     Alerts(AlertsArgs),
+    /// Mute alerts for a while, as amtool does it
+    Silence {
+        /// What to do.
+        #[command(subcommand)]
+        command: SilenceCommand,
+    },
+    /// Tell people: try the receivers of `alertmanager.yml`
+    Notify {
+        /// What to do.
+        #[command(subcommand)]
+        command: NotifyCommand,
+    },
     /// Prometheus rule files: check them, and run their unit tests
     Rules {
         /// What to do with them.
@@ -262,6 +274,57 @@ pub struct AlertsRouteArgs {
     /// Fail unless it goes to exactly these receivers, in this order, between commas
     #[arg(long, value_name = "RECEIVERS")]
     pub expect: Option<String>,
+}
+
+/// What to do about silences.
+#[derive(Debug, Subcommand)]
+pub enum SilenceCommand {
+    /// Mute the alerts that fulfil all matchers
+    Add(SilenceAddArgs),
+    /// Say which alerts are muted, by whom, why, and until when
+    #[command(alias = "query")]
+    List {
+        /// Those that are over, too
+        #[arg(long)]
+        expired: bool,
+    },
+    /// End silences before their time
+    Expire {
+        /// The silences, by their numbers
+        #[arg(required = true, value_name = "SILENCE")]
+        silences: Vec<u64>,
+    },
+}
+
+/// Options of `silence add`.
+#[derive(Debug, Args)]
+pub struct SilenceAddArgs {
+    /// name=value, name!=value, name=~pattern, name!~pattern; the first may be the name of an alert
+    #[arg(required = true, value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// Why: those who wonder later read it
+    #[arg(short, long, value_name = "TEXT")]
+    pub comment: String,
+    /// For how long, as in 30m, 2h, 1d
+    #[arg(short, long, value_name = "DURATION", default_value = "1h")]
+    pub duration: String,
+    /// From when, as in 2027-01-31T09:00:00Z; at once if left out
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// Until when, in place of a duration
+    #[arg(long, value_name = "TIME", conflicts_with = "duration")]
+    pub end: Option<String>,
+}
+
+/// What to do about notifications.
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Tell the channels of a receiver that this is a test, and say what came back
+    Test {
+        /// The receiver; that of the root route if left out
+        #[arg(value_name = "RECEIVER")]
+        receiver: Option<String>,
+    },
 }
 
 /// What to do with rule files.

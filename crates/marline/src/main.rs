@@ -89,6 +89,8 @@ fn run(cli: Cli) -> Outcome {
             Some(Command::Logs(args)) => command::logs::run(&args, &global).await,
             Some(Command::Metrics(args)) => command::metrics::run(&args, &global).await,
             Some(Command::Alerts(args)) => command::alerts::run(&args, &global),
+            Some(Command::Silence { command }) => command::silence::run(&command, &global).await,
+            Some(Command::Notify { command }) => command::notify::run(&command, &global).await,
             Some(Command::Rules { command }) => command::rules::run(&command, &global).await,
             Some(Command::Why(args)) => command::why::run(&args, &global),
             Some(Command::Incidents) => command::timeline::incidents(&global),

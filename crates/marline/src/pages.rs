@@ -57,6 +57,7 @@ pub async fn serve(conductor: &Arc<Conductor>, wanted: SocketAddr) -> anyhow::Re
         }
     };
     let address = listener.local_addr()?;
+    let _ = conductor.address.set(address);
     let account = crate::command::run::account();
     let links =
         Links { sessions: Sessions::default(), address, actor: Actor::Person(account.clone()) };

@@ -1,4 +1,4 @@
-//! The queries and templates in Prometheus rule files, for those who check them.
+//! What is wrong in Prometheus rule files and in `alertmanager.yml`, for those who check them.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use source::Finding;
 use source::git::GitError;
 use watch::rule::Rules;
 
+use crate::conductor::notify::CONFIGURATION;
 use crate::tree::Tree;
 
 /// Returns what is wrong with the queries and templates of all rule files below `rules`.
@@ -14,6 +15,15 @@ use crate::tree::Tree;
 pub fn findings(tree: &Tree) -> Result<Vec<Finding>, GitError> {
     let files = tree.rules()?;
     Ok(files.iter().flat_map(|file| queries(&file.path, &file.text)).collect())
+}
+
+/// Returns what is wrong with `alertmanager.yml`, and what of it Marline cannot do.
+pub fn receivers(tree: &Tree) -> Result<Vec<Finding>, GitError> {
+    let Some(text) = tree.text(CONFIGURATION)? else { return Ok(Vec::new()) };
+    let (config, mut findings) = source::alertmanager::read(CONFIGURATION, &text);
+    findings
+        .extend(config.iter().flat_map(|config| watch::notify::findings(CONFIGURATION, config)));
+    Ok(findings)
 }
 
 fn queries(path: &str, text: &str) -> Vec<Finding> {

@@ -16,14 +16,17 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use journal::view::{Notified, Silence};
-use journal::{EventId, Fact, Labels, View};
+use journal::view::{Incident, Notified, Silence};
+use journal::{EventId, Fact, IncidentId, Labels, View};
 use source::alertmanager::{Config, GroupBy, Receiver, Route};
 
 pub use mute::Muted;
 
 /// The label with the name of an alert.
 pub const ALERT_NAME: &str = "alertname";
+
+/// The name under which people are told of incidents.
+pub const INCIDENT: &str = "Incident";
 
 /// Something that fires, or fired until lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +41,36 @@ pub struct Alert {
     pub started: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// The event in which it began.
+    pub event: EventId,
+    /// The incident, if it is one.
+    pub incident: Option<IncidentId>,
 }
 
 impl Alert {
+    /// Returns an incident as an alert, so that people are told of it as of any other:
+    /// `Incident` with the labels `service`, `incident` and `severity="critical"`.
+    fn of_incident(incident: &Incident) -> Self {
+        let labels = [
+            (ALERT_NAME, INCIDENT.to_owned()),
+            ("service", incident.service.to_string()),
+            ("incident", incident.id.to_string()),
+            ("severity", "critical".to_owned()),
+        ];
+        let suspect = incident.suspects.first().map(|suspect| suspect.what.as_str());
+        let mut annotations = Labels::from([("summary".to_owned(), incident.title.clone())]);
+        annotations.extend(suspect.map(|what| ("description".to_owned(), what.to_owned())));
+        Self {
+            labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+            annotations,
+            value: String::new(),
+            started: incident.at,
+            ended: incident.resolved.as_ref().map(|(at, _)| *at),
+            event: incident.opened,
+            incident: Some(incident.id),
+        }
+    }
+
     /// Returns the name of the rule.
     pub fn name(&self) -> &str {
         self.labels.get(ALERT_NAME).map_or("", String::as_str)
@@ -80,13 +110,19 @@ impl Present {
             let mut labels = labels.clone();
             labels.insert(ALERT_NAME.to_owned(), name.to_owned());
             let (annotations, value) = (was.annotations.clone(), was.value.clone());
-            let alert = Alert { labels, annotations, value, started: was.since, ended };
+            let (started, event) = (was.since, was.fired);
+            let alert = Alert { labels, annotations, value, started, ended, event, incident: None };
             (alert.fingerprint(), alert)
         };
         let ended = view.ended.iter().map(|e| alert(&e.alert, &e.labels, &e.was, Some(e.at)));
         let firing = view.alerts.iter().map(|((name, labels), was)| alert(name, labels, was, None));
+        let incidents = view.incidents.values().map(Alert::of_incident);
+        let incidents = incidents.map(|alert| (alert.fingerprint(), alert));
         // One that fires again stands in the place of the same one that ended.
-        Self { alerts: ended.chain(firing).collect(), silences: view.silences.clone() }
+        Self {
+            alerts: ended.chain(firing).chain(incidents).collect(),
+            silences: view.silences.clone(),
+        }
     }
 
     fn firing(&self) -> impl Iterator<Item = &Alert> {

@@ -1,7 +1,7 @@
 //! A deployment stays healthy.
 //!
 //! Everything that decides is a pure value: it is fed with what happened and when, and says what
-//! follows. Nothing here reads a clock; only [`probe`] touches the network.
+//! follows. Nothing here reads a clock; only [`probe`] and [`notify`] touch the network.
 //!
 //! | module | answers |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | [`heal`] | may Marline do something about it, or is a brake on? |
 //! | [`rule`] | which alerts of the rule files fire? |
 //! | [`dispatch`] | who is told of which alerts, and when? what is silenced or inhibited? |
+//! | [`notify`] | how is each kind of channel told? what came back? |
 //! | [`template`] | what does a text say once its places are filled? |
 //! | [`incident`] | is this one cause or two? since when, who is affected, what is suspected? |
 //!
@@ -32,6 +33,7 @@ pub mod check;
 pub mod dispatch;
 pub mod heal;
 pub mod incident;
+pub mod notify;
 pub mod probe;
 pub mod restart;
 pub mod rule;

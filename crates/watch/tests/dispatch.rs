@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use insta::assert_snapshot;
 use jiff::{Timestamp, ToSpan as _};
-use journal::{Actor, Event, EventId, Fact, Labels, View};
+use journal::{Actor, Affected, Event, EventId, Fact, IncidentId, Labels, ServiceName, View};
 use source::alertmanager;
 use watch::dispatch::{Alert, Dispatcher, Present, State, Why};
 
@@ -17,6 +17,7 @@ const START: i64 = 1_704_067_200;
 /// |---|---|
 /// | `10 + Errors service=web` | an alert fires |
 /// | `20 - Errors service=web` | it ends |
+/// | `0 incident web`, `9 resolve` | an incident of a service opens, and is over |
 /// | `5 silence 60 service=web severity=~"a|b"` | a silence for 60 seconds; `expire` ends it |
 /// | `0 unreachable CHANNEL`, `9 reachable CHANNEL` | notifications fail, and do not any more |
 /// | `30 restart` | another process goes on from the journal |
@@ -97,7 +98,7 @@ impl Played {
         self.events += 1;
         let id = EventId(self.events.try_into().expect("a number"));
         // As the journal gives it back, not as it was put in.
-        let fact = Fact::decode(&fact.kind().to_owned(), fact.version(), fact.encode());
+        let fact = Fact::decode(fact.kind(), fact.version(), fact.encode());
         self.view.apply(&Event { id, at, actor: Actor::Conductor, cause: None, fact });
     }
 
@@ -127,6 +128,21 @@ impl Played {
                     until_ms: (at + seconds.seconds()).as_millisecond(),
                 }
             }
+            ["incident", service] => Fact::IncidentOpened {
+                incident: IncidentId(1),
+                service: ServiceName::from(*service),
+                title: "it fails".to_owned(),
+                deployment: None,
+                release: None,
+                onset_ms: at.as_millisecond(),
+                suspects: Vec::new(),
+                affected: Affected::default(),
+            },
+            ["resolve"] => Fact::IncidentResolved {
+                incident: IncidentId(1),
+                resolution: "it is well".to_owned(),
+                affected: Affected::default(),
+            },
             ["expire"] => Fact::SilenceExpired {
                 silence: *self.view.silences.keys().next().expect("a silence"),
             },
@@ -281,6 +297,35 @@ inhibit_rules:
 }
 
 #[test]
+fn alerts_of_an_incident_are_told_with_it_if_the_same_people_are_told() {
+    let config = "
+route:
+  receiver: team
+  group_by: [alertname]
+  group_wait: 0s
+  group_interval: 1m
+  routes: [{matchers: [severity=page], receiver: pager}]
+receivers:
+  - {name: team, webhook_configs: [{url: 'http://127.0.0.1/'}]}
+  - {name: pager, webhook_configs: [{url: 'http://127.0.0.1/'}]}
+";
+    let script = "
+        0 incident web
+        1 + Slow service=web severity=ticket
+        1 + Errors service=web severity=page
+        1 + Other service=db severity=ticket
+        100 resolve
+    ";
+    assert_snapshot!(play(config, script, 200), @r#"
+      0 team/webhook[0] new: Incident(1,web,critical)
+      1 pager/webhook[0] new: Errors(web,page)
+      1 team/webhook[0] new: Other(db,ticket)
+    120 team/webhook[0] ended:; over Incident(1,web,critical)
+    121 team/webhook[0] new: Slow(web,ticket)
+    "#);
+}
+
+#[test]
 fn channels_that_are_not_told_of_ends_are_told_of_a_new_firing() {
     let config = "
 route: {receiver: team, group_wait: 10s, group_interval: 1m, repeat_interval: 5m}
@@ -391,6 +436,8 @@ fn a_fingerprint_is_that_of_prometheus() {
         value: String::new(),
         started: Timestamp::UNIX_EPOCH,
         ended: None,
+        event: EventId(1),
+        incident: None,
     };
     assert_eq!(alert(&[]).fingerprint(), "cbf29ce484222325");
     // `TestMetricToFingerprint` of prometheus/common.

@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
+use explain::words;
+use jiff::Timestamp;
+use journal::{Labels, View};
 use serde_json::json;
 use source::Finding;
 use source::alertmanager::{self, Config, GroupBy, Route, matcher};
 use source::render::{self, Look};
+use watch::dispatch::{ALERT_NAME, Alert, Dispatcher, Muted, Present};
 
 use super::timeline::{clean, paint, tell};
 use crate::cli::{AlertsArgs, AlertsCheckArgs, AlertsCommand, AlertsRouteArgs, Global};
+use crate::conductor::notify::{self, CONFIGURATION};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::project::Here;
 
@@ -24,25 +29,124 @@ pub fn run(args: &AlertsArgs, global: &Global) -> Outcome {
 fn list(global: &Global) -> Outcome {
     let here = Here::find(global)?;
     let view = if here.state.exists() { here.journal()?.view()? } else { journal::View::default() };
+    let now = Timestamp::now();
+    let present = Present::of(&view);
+    let dispatcher = dispatcher(&here, &view)?;
+    let firing: Vec<Listed> = (present.alerts.values())
+        .filter(|alert| alert.ended.is_none())
+        .map(|alert| Listed::new(alert, dispatcher.as_ref(), &present, &view, now))
+        .collect();
     if global.json {
-        let alerts: Vec<_> = (view.alerts.iter())
-            .map(|((alert, labels), _)| json!({"alert": alert, "labels": labels}))
-            .collect();
-        tell(&format!("{}\n", serde_json::Value::from(alerts)))?;
+        let all: Vec<_> = firing.iter().map(Listed::json).collect();
+        tell(&format!("{}\n", serde_json::Value::from(all)))?;
         return Ok(Exit::Done);
     }
-    let mut out = String::new();
-    for (alert, labels) in view.alerts.keys() {
-        let pairs: Vec<String> =
-            labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        let sign = paint(global.colour(), "31", "✗");
-        out += &format!("{sign} {}  {}\n", clean(alert), clean(&pairs.join(", ")));
-    }
+    let mut out: String = firing.iter().map(|alert| alert.line(global.colour(), now)).collect();
     if out.is_empty() {
         out.push_str("no alert fires\n");
     }
     tell(&out)?;
+    if dispatcher.is_none() && !firing.is_empty() {
+        eprintln!("nobody is told: the newest release has no {CONFIGURATION}");
+    }
     Ok(Exit::Done)
+}
+
+/// Returns whom the newest release would tell; nothing if it says nothing about that.
+fn dispatcher(here: &Here, view: &View) -> Result<Option<Dispatcher>, Failure> {
+    let Some((release, _)) = view.newest_release() else { return Ok(None) };
+    let path = deploy::ReleaseStore::open(here.state.releases())?.files(release);
+    let Ok(text) = std::fs::read_to_string(path.join(CONFIGURATION)) else { return Ok(None) };
+    Ok(alertmanager::read(CONFIGURATION, &text).0.map(Dispatcher::new))
+}
+
+/// An alert that fires, and what became of it.
+struct Listed<'a> {
+    alert: &'a Alert,
+    receivers: Vec<String>,
+    muted: Vec<Muted>,
+    /// The channels that were told, and when.
+    told: Vec<(&'a str, Timestamp)>,
+}
+
+impl<'a> Listed<'a> {
+    fn new(
+        alert: &'a Alert,
+        dispatcher: Option<&Dispatcher>,
+        present: &Present,
+        view: &'a View,
+        now: Timestamp,
+    ) -> Self {
+        let fingerprint = alert.fingerprint();
+        let told = view.notified.iter().filter(|(_, told)| told.firing.contains(&fingerprint));
+        let mut told: Vec<_> =
+            told.map(|((channel, _), told)| (channel.as_str(), told.at)).collect();
+        told.sort_by_key(|(_, at)| *at);
+        let receivers = dispatcher.map(|dispatcher| dispatcher.receivers(alert));
+        let receivers = receivers.unwrap_or_default().into_iter().map(str::to_owned).collect();
+        let muted = match dispatcher {
+            Some(dispatcher) => dispatcher.muted(alert, now, present),
+            None => Vec::new(),
+        };
+        Self { alert, receivers, muted, told }
+    }
+
+    fn labels(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.alert.labels.iter().filter(|(name, _)| *name != ALERT_NAME)
+    }
+
+    fn line(&self, colour: bool, now: Timestamp) -> String {
+        let pairs: Vec<String> =
+            self.labels().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let (sign, shade) = if self.muted.is_empty() { ("✗", "31") } else { ("–", "2") };
+        let sign = paint(colour, shade, sign);
+        let since = words::relative(self.alert.started, now);
+        let name = clean(self.alert.name());
+        let mut out = format!("{sign} {name}  {}  {since}\n", clean(&pairs.join(", ")));
+        let mut add = |text: String| out += &format!("    {}\n", paint(colour, "2", &clean(&text)));
+        if let Some(summary) = self.alert.annotations.get("summary") {
+            add(summary.clone());
+        }
+        for muted in &self.muted {
+            add(muted.to_string());
+        }
+        if let Some((_, at)) = self.told.last() {
+            let mut channels: Vec<&str> = self.told.iter().map(|(channel, _)| *channel).collect();
+            channels.dedup();
+            add(format!("told {} to {}", words::relative(*at, now), channels.join(", ")));
+        } else if self.muted.is_empty() && !self.receivers.is_empty() {
+            add(format!("goes to {}", self.receivers.join(", ")));
+        }
+        out
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let labels: Labels = self.labels().map(|(n, v)| (n.clone(), v.clone())).collect();
+        let told = self.told.iter().map(|(channel, at)| json!({"channel": channel, "at": at}));
+        let muted =
+            self.muted.iter().map(|muted| json!({"by": by(muted), "why": muted.to_string()}));
+        json!({
+            "alert": self.alert.name(),
+            "labels": labels,
+            "annotations": self.alert.annotations,
+            "value": self.alert.value,
+            "since": self.alert.started,
+            "fingerprint": self.alert.fingerprint(),
+            "state": if self.muted.is_empty() { "active" } else { "suppressed" },
+            "muted": muted.collect::<Vec<_>>(),
+            "receivers": self.receivers,
+            "told": told.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn by(muted: &Muted) -> &'static str {
+    match muted {
+        Muted::Silenced(_) => "silence",
+        Muted::Inhibited { .. } => "inhibition",
+        Muted::PartOf(_) => "incident",
+        Muted::OutOfTime(_) | Muted::NotActive(_) => "time",
+    }
 }
 
 /// A file as it was read.
@@ -54,7 +158,7 @@ struct Text {
 fn read(path: Option<&PathBuf>, global: &Global) -> Result<Text, Failure> {
     let path = match path {
         Some(path) => global.directory.join(path),
-        None => Here::find(global)?.repository.root().join("alertmanager.yml"),
+        None => Here::find(global)?.repository.root().join(CONFIGURATION),
     };
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -74,7 +178,7 @@ fn told(findings: &[Finding], text: &Text, global: &Global) -> String {
 }
 
 /// Puts dots in place of what keys with the words of secrets hold, and of what goes on below them.
-fn without_values(text: &str) -> String {
+pub fn without_values(text: &str) -> String {
     const SECRET: [&str; 7] = ["key", "token", "secret", "password", "url", "credentials", "auth"];
     let mut out = String::with_capacity(text.len());
     let mut hidden_below = None;
@@ -112,7 +216,12 @@ fn check(args: &AlertsCheckArgs, global: &Global) -> Outcome {
     let mut all = Vec::new();
     for file in files {
         let text = read(file, global)?;
-        let (config, findings) = alertmanager::read(&text.path, &text.text);
+        let (config, mut findings) = alertmanager::read(&text.path, &text.text);
+        if let Some(config) = &config {
+            let path = std::path::Path::new(&text.path);
+            let folder = path.parent().unwrap_or(path);
+            findings.extend(notify::findings(&text.path, config, folder));
+        }
         let is_bad = findings.iter().any(Finding::is_error);
         is_wrong |= is_bad;
         if global.json {

@@ -74,7 +74,10 @@ impl Source {
                 repository.read_at(commit, Path::new(path)).ok()??
             }
         };
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        // Its lines hold secrets more often than not.
+        let is_secret = path == crate::conductor::notify::CONFIGURATION;
+        Some(if is_secret { super::alerts::without_values(&text) } else { text })
     }
 }
 
@@ -113,6 +116,7 @@ fn look(args: &CheckArgs, global: &Global) -> Result<Looked, Failure> {
         && let Some(tree) = here.as_ref().map(|here| source.tree(here))
     {
         report.findings.extend(crate::rules::findings(&tree).map_err(git_failure)?);
+        report.findings.extend(crate::rules::receivers(&tree).map_err(git_failure)?);
         report.not_checked.retain(|other| other.area != guard::check::Area::Rules);
     }
     let today = Zoned::now().date();

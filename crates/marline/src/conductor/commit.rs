@@ -173,6 +173,7 @@ impl Conductor {
             };
             let mut report = guard::check::check(subject, &options)?;
             report.findings.extend(crate::rules::findings(&tree)?);
+            report.findings.extend(crate::rules::receivers(&tree)?);
             report.not_checked.retain(|other| other.area != Area::Rules);
             anyhow::Ok(report)
         };

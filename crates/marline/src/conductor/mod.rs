@@ -11,6 +11,7 @@
 //! - [`instances`]: what runs in truth becomes facts.
 //! - [`traffic`]: what users see becomes numbers and verdicts.
 //! - [`alerts`]: the team's rules, evaluated over the numbers.
+//! - [`notify`]: people are told of alerts, by the team's `alertmanager.yml`.
 //! - [`incident`]: what went wrong for users is opened, watched and closed.
 
 pub mod action;
@@ -19,6 +20,7 @@ mod commit;
 mod deployment;
 mod incident;
 mod instances;
+pub mod notify;
 pub mod react;
 pub mod rollout;
 mod routes;
@@ -74,6 +76,8 @@ pub struct Conductor {
     pub branch: Option<String>,
     /// How services run, by release.
     pub specs: Specs,
+    /// Where the pages are, once they are served.
+    pub address: std::sync::OnceLock<std::net::SocketAddr>,
     proxy: ProxyClient,
     table: tokio::sync::Mutex<Table>,
     busy: Mutex<HashMap<Action, Busy>>,
@@ -154,6 +158,7 @@ impl Conductor {
             cancels: Mutex::default(),
             healing: Mutex::default(),
             groups: Groups::new(state.concurrency()),
+            address: std::sync::OnceLock::new(),
             look: Notify::new(),
             gone: watch::Sender::new(false),
             repository,
@@ -190,6 +195,8 @@ impl Conductor {
         tasks.spawn(async move { this.follow_branch().await });
         let this = Arc::clone(self);
         tasks.spawn(async move { this.evaluate_rules().await });
+        let this = Arc::clone(self);
+        tasks.spawn(async move { this.notify_people().await });
         let (traffic, proxy) = (Arc::clone(&self.traffic), self.proxy.clone());
         tasks.spawn(async move { Ok(traffic.run(proxy).await?) });
 

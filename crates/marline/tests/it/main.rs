@@ -16,6 +16,7 @@ mod eval;
 mod events;
 mod guarded;
 mod metrics;
+mod people;
 mod probes;
 mod proxied;
 mod reports;

@@ -1,6 +1,7 @@
 //! What each kind of receiver takes.
 //!
-//! The keys are those of Alertmanager 0.34's documentation under "Configuration".
+//! The keys are those of Alertmanager 0.34's documentation under "Configuration", and those of
+//! four kinds that Alertmanager does not have.
 
 use std::collections::BTreeMap;
 
@@ -479,6 +480,60 @@ pub static KINDS: &[Kind] = &[
             &["alert_source_token", "alert_source_token_file", "http_config"],
         ],
         either: &[("url", "url_file"), ("alert_source_token", "alert_source_token_file")],
+        tells_end: true,
+    },
+    // What follows is Marline's own; Alertmanager refuses a file that has it.
+    Kind {
+        name: "ntfy",
+        key: "ntfy_configs",
+        keys: &[
+            "url",
+            "topic",
+            "topic_file",
+            "token",
+            "token_file",
+            "title",
+            "message",
+            "priority",
+        ],
+        needs: &[&["topic", "topic_file"]],
+        either: &[("topic", "topic_file"), ("token", "token_file")],
+        tells_end: true,
+    },
+    Kind {
+        name: "gotify",
+        key: "gotify_configs",
+        keys: &["url", "url_file", "token", "token_file", "title", "message", "priority"],
+        needs: &[&["url", "url_file"], &["token", "token_file"]],
+        either: &[("url", "url_file"), ("token", "token_file")],
+        tells_end: true,
+    },
+    Kind {
+        name: "matrix",
+        key: "matrix_configs",
+        keys: &[
+            "homeserver_url",
+            "homeserver_url_file",
+            "access_token",
+            "access_token_file",
+            "room_id",
+            "room_id_file",
+            "message",
+        ],
+        needs: &[
+            &["homeserver_url", "homeserver_url_file"],
+            &["access_token", "access_token_file"],
+            &["room_id", "room_id_file"],
+        ],
+        either: &[("access_token", "access_token_file")],
+        tells_end: true,
+    },
+    Kind {
+        name: "command",
+        key: "command_configs",
+        keys: &["command"],
+        needs: &[&["command"]],
+        either: &[],
         tells_end: true,
     },
 ];

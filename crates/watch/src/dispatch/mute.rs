@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use journal::EventId;
+use journal::{EventId, IncidentId};
 use source::alertmanager::{Inhibition, Matcher, Route};
 
 use super::{Alert, Dispatcher, Present, told_labels};
@@ -18,6 +18,8 @@ pub enum Muted {
         /// The other alert, by its labels.
         by: String,
     },
+    /// An incident of its service is open, and all who would be told of it are told of that.
+    PartOf(IncidentId),
     /// Its route is muted in this time interval.
     OutOfTime(String),
     /// Its route is active in other time intervals only.
@@ -29,6 +31,7 @@ impl fmt::Display for Muted {
         match self {
             Muted::Silenced(event) => write!(f, "silenced by {event}"),
             Muted::Inhibited { by } => write!(f, "inhibited by {by}"),
+            Muted::PartOf(incident) => write!(f, "told with incident {incident}"),
             Muted::OutOfTime(name) => write!(f, "muted in the time interval {name}"),
             Muted::NotActive(names) => {
                 write!(f, "told only in the time interval {}", names.join(" or "))
@@ -53,7 +56,23 @@ impl Dispatcher {
         let inhibited = (self.config.inhibitions.iter())
             .filter_map(|rule| inhibitor(rule, alert, present))
             .map(|by| Muted::Inhibited { by: told_labels(&by.labels) });
-        silenced.chain(inhibited).collect()
+        let part_of = self.incident_of(alert, present).map(Muted::PartOf);
+        silenced.chain(inhibited).chain(part_of).collect()
+    }
+
+    /// Finds the open incident that an alert is told with, so that one cause is one message: one
+    /// of the same service, of which all are told who would be told of the alert.
+    fn incident_of(&self, alert: &Alert, present: &Present) -> Option<IncidentId> {
+        if alert.incident.is_some() || alert.get("service").is_empty() {
+            return None;
+        }
+        let receivers = self.receivers(alert);
+        present.firing().find_map(|incident| {
+            let id = incident.incident?;
+            let told = self.receivers(incident);
+            let is_same = incident.get("service") == alert.get("service");
+            (is_same && receivers.iter().all(|receiver| told.contains(receiver))).then_some(id)
+        })
     }
 
     /// Says whether the times of a route keep it quiet.

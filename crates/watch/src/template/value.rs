@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a map | `SortedPairs`, `Names`, `Values`, `Remove` |
 //! | a list of alerts | `Firing`, `Resolved` |
+//! | a list of pairs | `Names`, `Values` |
 //! | a time | `Unix`, `UnixMilli`, `UTC`, `Format` |
 
 use std::collections::BTreeMap;
@@ -173,6 +174,12 @@ impl Value {
                     _ => false,
                 };
                 Ok(Self::List(list.iter().filter(fits).cloned().collect()))
+            }
+            // Of a list of pairs, as `SortedPairs` gives it.
+            (Self::List(list), "Names" | "Values") => {
+                let key = name.trim_end_matches('s').to_owned();
+                let part = |pair: &Value| pair.part(&key, &[]);
+                Ok(Self::List(list.iter().map(part).collect::<Result<_, _>>()?))
             }
             (Self::Time(time), "Unix") => Ok(Self::Whole(time.as_second())),
             (Self::Time(time), "UnixMilli") => Ok(Self::Whole(time.as_millisecond())),
