@@ -538,7 +538,7 @@ fn tell(fact: &Fact) -> Told {
         Fact::SignedIn { address } => {
             Told::new(Ok, "Signed in").detail(format!("from {address}")).minor()
         }
-        Fact::ApprovalRequested { subject, effect } => {
+        Fact::ApprovalRequested { subject, effect, .. } => {
             Told::new(Attention, format!("Waits for a yes: {subject}")).detail(effect)
         }
         Fact::Approved { note, .. } => Told::new(Ok, "Said yes").detail(note),

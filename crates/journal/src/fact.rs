@@ -827,6 +827,12 @@ facts! {
         subject: String,
         /// What would happen.
         effect: String,
+        /// The run that waits, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<RunId>,
+        /// The job that waits, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<JobKey>,
     }
     /// Somebody said yes.
     Approved 1 {

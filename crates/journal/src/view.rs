@@ -59,6 +59,8 @@ pub struct View {
     pub notified: BTreeMap<(String, String), Notified>,
     /// Findings that somebody allowed.
     pub allowed: Vec<Allowed>,
+    /// What waits for somebody's yes or got an answer, by the event that asked.
+    pub asked: BTreeMap<EventId, Asked>,
     /// Names of the secrets that have a value.
     pub secrets: BTreeMap<String, Vec<String>>,
 }
@@ -212,6 +214,23 @@ pub struct Job {
     pub summary: String,
     /// What its tests said.
     pub tests: Option<JobTests>,
+}
+
+/// What waits for somebody's yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Since when.
+    pub at: Timestamp,
+    /// What it is for, as in `environment production`.
+    pub subject: String,
+    /// What would happen.
+    pub effect: String,
+    /// The run that waits, if one does.
+    pub run: Option<RunId>,
+    /// The job that waits, if one does.
+    pub job: Option<JobKey>,
+    /// What somebody said, once somebody has.
+    pub answer: Option<bool>,
 }
 
 /// What the tests of a job said.
@@ -1026,6 +1045,19 @@ impl View {
                 }
             }
 
+            Fact::ApprovalRequested { subject, effect, run, job } => {
+                let asked = Asked {
+                    at: event.at,
+                    subject: subject.clone(),
+                    effect: effect.clone(),
+                    run: *run,
+                    job: job.clone(),
+                    answer: None,
+                };
+                self.asked.insert(event.id, asked);
+            }
+            Fact::Approved { request, .. } => self.answer(*request, true),
+            Fact::Rejected { request, .. } => self.answer(*request, false),
             Fact::TestsReported { run, job, passed, failed, skipped, tests } => {
                 if let Some(job) = self.job(*run, job) {
                     job.tests = Some(JobTests {
@@ -1066,9 +1098,6 @@ impl View {
             | Fact::NotificationFailed { .. }
             | Fact::LoginLinkMade { .. }
             | Fact::SignedIn { .. }
-            | Fact::ApprovalRequested { .. }
-            | Fact::Approved { .. }
-            | Fact::Rejected { .. }
             | Fact::Unknown { .. } => {}
         }
     }
@@ -1091,6 +1120,32 @@ impl View {
     /// Returns incidents that are not over.
     pub fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
         self.incidents.values().filter(|incident| incident.resolved.is_none())
+    }
+
+    /// Returns what of a run waits for somebody's yes.
+    pub fn asked_by(&self, run: RunId) -> impl Iterator<Item = (EventId, &Asked)> {
+        let open = self.asked.iter().filter(|(_, asked)| asked.answer.is_none());
+        open.filter(move |(_, asked)| asked.run == Some(run)).map(|(id, one)| (*id, one))
+    }
+
+    /// Returns the question to which somebody said yes for the same job of a commit in another run.
+    pub fn approval_of(&self, commit: &CommitId, job: &JobKey, subject: &str) -> Option<EventId> {
+        let is_it = |asked: &Asked| {
+            let run = asked.run.and_then(|run| self.runs.get(&run));
+            run.is_some_and(|run| run.commit == *commit && !run.dirty)
+                && asked.job.as_ref() == Some(job)
+                && asked.subject == subject
+        };
+        let mut newest = self.asked.iter().rev().filter(|(_, asked)| asked.answer.is_some());
+        let (id, asked) = newest.find(|(_, asked)| is_it(asked))?;
+        (asked.answer == Some(true)).then_some(*id)
+    }
+
+    fn answer(&mut self, request: EventId, is_yes: bool) {
+        // The first answer counts.
+        if let Some(asked) = self.asked.get_mut(&request) {
+            asked.answer.get_or_insert(is_yes);
+        }
     }
 
     /// Returns runs that have not ended.

@@ -150,6 +150,8 @@ pub enum Command {
         #[command(subcommand)]
         command: CacheCommand,
     },
+    /// Let a run go on that waits for somebody's yes, or not
+    Approve(ApproveArgs),
     /// What tests said over many runs: what fails, what is flaky by proof, what is slow
     Report(ReportArgs),
     /// The Compose model as understood
@@ -371,6 +373,24 @@ pub struct RulesTestArgs {
     pub run: Vec<String>,
 }
 
+/// Options of `approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The number of the run
+    pub run: u64,
+    /// Only for this environment; all that it waits for if left out
+    pub environment: Option<String>,
+    /// Say no
+    #[arg(long)]
+    pub deny: bool,
+    /// Why; kept in the journal
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub note: String,
+    /// Only say what waits
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// Options of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -428,6 +448,15 @@ pub struct RunArgs {
     /// Run every step, also those of which the result is known
     #[arg(long)]
     pub fresh: bool,
+    /// Go on from this step (its id or name, or job/step); what is before it is as it was recorded
+    #[arg(long, value_name = "STEP", conflicts_with_all = ["fresh", "watch", "plan"])]
+    pub from: Option<String>,
+    /// Say yes to this environment before it asks; may be given more than once
+    #[arg(long = "approve", value_name = "ENVIRONMENT")]
+    pub approve: Vec<String>,
+    /// How long to wait for `marline approve` where nobody can be asked, as in 90s, 10m or 2h
+    #[arg(long, value_name = "TIME")]
+    pub wait: Option<String>,
     /// Say for each step whether it was replayed, and else which input changed
     #[arg(long)]
     pub explain_cache: bool,

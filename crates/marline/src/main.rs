@@ -8,6 +8,7 @@
 //! - [`demo`]: a minute's tour.
 //! - [`project`], [`state`], [`tree`]: the repository, what is kept about it, what a team wrote.
 
+mod approval;
 mod cli;
 mod client;
 mod command;
@@ -98,6 +99,7 @@ fn run(cli: Cli) -> Outcome {
             Some(Command::Release { command }) => command::release::run(&command, &global),
             Some(Command::Artifact { command }) => command::artifact::run(&command, &global).await,
             Some(Command::Cache { command }) => command::cache::run(&command, &global).await,
+            Some(Command::Approve(args)) => command::approve::run(&args, &global).await,
             Some(Command::Report(args)) => command::report::run(&args, &global),
             Some(Command::Config { files }) => command::config::run(&global, &files),
             Some(Command::Secret { command }) => command::secret::run(&command, &global).await,

@@ -19,6 +19,8 @@ pub struct Here {
     pub json: bool,
     /// Whether to use colour on standard output.
     pub colour: bool,
+    /// Whether nobody may be asked.
+    pub no_input: bool,
 }
 
 impl Here {
@@ -26,7 +28,13 @@ impl Here {
     pub fn find(global: &Global) -> Result<Self, Failure> {
         let repository = Repository::discover(&global.directory).map_err(git_failure)?;
         let state = State::of(&repository, global.state.as_deref());
-        Ok(Self { repository, state, json: global.json, colour: global.colour() })
+        Ok(Self {
+            repository,
+            state,
+            json: global.json,
+            colour: global.colour(),
+            no_input: global.no_input,
+        })
     }
 
     /// Opens the journal, making it if need be.

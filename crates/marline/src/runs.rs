@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use journal::{Actor, Conclusion, EventId, Fact, JobKey, Journal, NotTriggered, RunId};
+use journal::{Actor, Conclusion, EventId, Fact, JobKey, Journal, NotTriggered, RunId, View};
 use pipeline::action::{Actions, Library, prepare};
 use pipeline::calls::Reference;
 use pipeline::event::Event;
-use pipeline::execute::{Debugger, Groups, Recorder, RepositoryCheckout, Surroundings, execute};
+use pipeline::execute::{
+    Approvals, Debugger, Groups, Recorder, RepositoryCheckout, Surroundings, execute,
+};
 use pipeline::expression::Value;
 use pipeline::log::Line;
 use pipeline::plan::{Plan, Planned, Wish, plan};
 use pipeline::replay::Verdict;
 use pipeline::trigger::Judgement;
+use pipeline::way::Durations;
 use sha2::{Digest as _, Sha256};
 use source::Finding;
 use source::git::{CommitId, Repository};
@@ -302,6 +305,20 @@ pub trait Audience: Send + Sync {
     }
 }
 
+/// Returns how long the jobs of a workflow took when they last succeeded, what was replayed included.
+pub fn durations(view: &View, workflow: &str) -> Durations {
+    let mut durations = Durations::new();
+    for run in view.runs.values().rev().filter(|run| run.workflow == workflow) {
+        for (key, job) in &run.jobs {
+            if let (Some(Conclusion::Success), Some(took)) = (job.conclusion, job.milliseconds) {
+                let saved: u64 = job.steps.values().filter_map(|step| step.cached).sum();
+                durations.entry(key.clone()).or_insert(took + saved);
+            }
+        }
+    }
+    durations
+}
+
 /// Runs plans and keeps what happens in the journal.
 #[derive(Clone)]
 pub struct Runner {
@@ -315,6 +332,8 @@ pub struct Runner {
     pub secrets: BTreeMap<String, String>,
     /// Who waits for whom across runs.
     pub groups: Groups,
+    /// Who is asked before jobs go to their environments.
+    pub approvals: Arc<dyn Approvals>,
     /// Who listens besides the journal.
     pub audience: Option<Arc<dyn Audience>>,
 }
@@ -331,6 +350,10 @@ pub struct Order {
     pub again: Option<RunId>,
     /// Only these jobs, and what they need.
     pub only: Option<BTreeSet<String>>,
+    /// The step that it goes on from.
+    pub from: Option<pipeline::retry::From>,
+    /// How long its jobs took in earlier runs.
+    pub durations: Durations,
     /// Whether every step runs, and none is recorded to be replayed.
     pub fresh: bool,
     /// Who is shown the boxes of steps that fail.
@@ -357,9 +380,12 @@ impl Runner {
         surroundings.dirty = order.subject.dirty;
         surroundings.only = order.only;
         surroundings.replay = (!order.fresh).then(|| self.state.replay());
+        surroundings.durations = order.durations;
+        surroundings.from = order.from;
         surroundings.again = order.again;
         surroundings.debug = order.debug;
         surroundings.groups = self.groups.clone();
+        surroundings.approvals = Some(Arc::clone(&self.approvals));
         let checkout = RepositoryCheckout {
             repository: order.subject.repository.clone(),
             commit: order.subject.commit.clone(),

@@ -16,12 +16,15 @@ mod process;
 mod replayed;
 mod results;
 mod scope;
+mod slot;
 mod spare;
 mod step;
 mod tested;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +32,7 @@ use journal::{CommitId, Conclusion, Explained, ExplainedPart, Fact, JobKey, RunI
 use sandbox::{Level, Limits, Network};
 use source::workflow::Step;
 use source::{Place, Span};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::action::{Actions, Library};
@@ -42,8 +45,11 @@ use crate::mask::Masker;
 use crate::plan::{self, Instance, Plan};
 use crate::replay::Verdict;
 use crate::template::{self, Answer, Condition};
+use crate::way::{self, Durations};
+pub(crate) use action::numbered;
 pub use debug::{Debugger, FailedStep, Visit};
 use scope::{JobScope, Status};
+use slot::{Coming, Slots};
 pub(crate) use step::written_name;
 
 /// Where a run's facts and lines go, in the order they happen in each job.
@@ -86,6 +92,8 @@ pub struct Surroundings {
     pub env: Vec<(String, String)>,
     /// How many jobs run at once.
     pub parallel: usize,
+    /// How long jobs took in earlier runs: who waits longest for the end begins first.
+    pub durations: Durations,
     /// Paths that jobs must not see.
     pub hidden: Vec<PathBuf>,
     /// How strong the box should be.
@@ -99,6 +107,8 @@ pub struct Surroundings {
     /// Where steps are recorded to be replayed, and where jobs then have their directories; none is
     /// that every step runs.
     pub replay: Option<PathBuf>,
+    /// The step that the run goes on from; what is before it in its job is as it was recorded.
+    pub from: Option<crate::retry::From>,
     /// Who is shown the box of a step that failed, before the job goes on.
     pub debug: Option<Arc<dyn Debugger>>,
     /// Whether the directories of jobs stay when the run has ended.
@@ -111,6 +121,41 @@ pub struct Surroundings {
     pub groups: Groups,
     /// Actions of other repositories.
     pub actions: Actions,
+    /// Who says whether jobs may go to their environments; none is that nobody needs to.
+    pub approvals: Option<Arc<dyn Approvals>>,
+}
+
+/// Who says whether a job may go to its environment.
+///
+/// What must be asked is not written in the workflow: on GitHub it is a setting of the repository,
+/// which is not known here. So every environment is asked for, unless whoever runs says otherwise.
+pub trait Approvals: std::fmt::Debug + Send + Sync {
+    /// Asks, and answers as soon as somebody has.
+    fn ask(&self, question: Question) -> Pin<Box<dyn Future<Output = Answered> + Send>>;
+}
+
+/// A job that wants to go to an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The run.
+    pub run: RunId,
+    /// The job.
+    pub job: JobKey,
+    /// The name of the environment.
+    pub environment: String,
+    /// The names of the steps that wait.
+    pub steps: Vec<String>,
+}
+
+/// What somebody said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// The job may run.
+    Yes,
+    /// It may not, and by whom and why.
+    No(String),
+    /// Nobody is there who could be asked; what to do about it.
+    Nobody(String),
 }
 
 impl Surroundings {
@@ -130,18 +175,21 @@ impl Surroundings {
             secrets: BTreeMap::new(),
             env: usual_env(),
             parallel: std::thread::available_parallelism().map_or(2, usize::from),
+            durations: Durations::new(),
             hidden: Vec::new(),
             level: Level::Namespaces,
             network: Network::Open,
             limits: Limits::default(),
             only: None,
             replay: None,
+            from: None,
             debug: None,
             keep: false,
             dirty: false,
             again: None,
             groups,
             actions: Actions::new(Library::new(actions)),
+            approvals: None,
         }
     }
 }
@@ -183,7 +231,7 @@ pub async fn execute(
     let started = Instant::now();
     let engine = Arc::new(Engine::new(plan, surroundings, checkout, recorder, cancel));
     engine.recorder.record(engine.run_started());
-    let (conclusion, _) = engine.run().await;
+    let (conclusion, _) = engine.run(None).await;
     if !engine.surroundings.keep {
         let dir = engine.surroundings.dir.join("jobs");
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir)).await;
@@ -213,7 +261,9 @@ struct Engine {
     /// The concurrency groups that this run, or a workflow that called this one, is in.
     held: Mutex<Vec<String>>,
     masker: Masker,
-    permits: Arc<Semaphore>,
+    slots: Arc<Slots>,
+    /// The longest way behind each job, and behind what called this workflow, in milliseconds.
+    behind: Vec<u64>,
     github: Object,
     /// The services that JavaScript actions talk to; started for the first of them.
     service: tokio::sync::OnceCell<crate::results::Service>,
@@ -234,12 +284,16 @@ enum Denied {
     Cancelled,
     /// It could not ask.
     Failed(template::TemplateError),
+    /// Somebody would have to say yes, and nobody is there.
+    Unanswered(template::TemplateError),
 }
 
 impl Denied {
     fn conclusion(&self) -> Conclusion {
         match self {
-            Denied::Superseded(_) | Denied::Cancelled => Conclusion::Cancelled,
+            Denied::Superseded(_) | Denied::Cancelled | Denied::Unanswered(_) => {
+                Conclusion::Cancelled
+            }
             Denied::Failed(_) => Conclusion::Failure,
         }
     }
@@ -250,7 +304,7 @@ impl Denied {
                 format!("Canceling since a higher priority waiting request for '{name}' exists")
             }
             Denied::Cancelled => "it was cancelled while it waited for its turn".to_owned(),
-            Denied::Failed(error) => return error.clone(),
+            Denied::Failed(error) | Denied::Unanswered(error) => return error.clone(),
         };
         template::TemplateError { span, message }
     }
@@ -292,7 +346,8 @@ impl Engine {
         let keys = plan.keys();
         Self {
             masker: Masker::new(surroundings.secrets.values()),
-            permits: Arc::new(Semaphore::new(surroundings.parallel.max(1))),
+            slots: Slots::new(surroundings.parallel.max(1)),
+            behind: way::behind(&plan, &surroundings.durations),
             service: tokio::sync::OnceCell::new(),
             keys: Mutex::new(keys),
             github,
@@ -393,7 +448,9 @@ impl Engine {
     }
 
     /// Runs all jobs, within the concurrency group of the workflow.
-    async fn run(self: &Arc<Self>) -> (Conclusion, Vec<Option<JobResult>>) {
+    ///
+    /// `coming` is who announced the caller, if another workflow called this one.
+    async fn run(self: &Arc<Self>, coming: Option<Coming>) -> (Conclusion, Vec<Option<JobResult>>) {
         let mut outside = self.outside.clone();
         let forwarded = async {
             if outside.wait_for(|value| *value).await.is_ok() {
@@ -411,6 +468,8 @@ impl Engine {
             }
         };
         let all = async {
+            // Whoever waits for a turn keeps nobody from running.
+            let coming = coming.filter(|_| self.plan.workflow.concurrency.is_none());
             let turn = match turn.await {
                 Ok(turn) => turn,
                 Err(denied) => return self.never_ran(&denied),
@@ -424,7 +483,7 @@ impl Engine {
                 std::future::pending().await
             };
             tokio::select! {
-                results = self.run_jobs() => results,
+                results = self.run_jobs(coming) => results,
                 results = superseded => results,
             }
         };
@@ -487,24 +546,39 @@ impl Engine {
         (denied.conclusion(), vec![Some(result); self.plan.jobs.len()])
     }
 
-    async fn run_jobs(self: &Arc<Self>) -> (Conclusion, Vec<Option<JobResult>>) {
+    async fn run_jobs(
+        self: &Arc<Self>,
+        mut coming: Option<Coming>,
+    ) -> (Conclusion, Vec<Option<JobResult>>) {
         let wanted = self.wanted();
         let mut results: Vec<Option<JobResult>> = vec![None; self.plan.jobs.len()];
         let mut started: Vec<bool> = wanted.iter().map(|wanted| !wanted).collect();
         let mut running = JoinSet::new();
+        let mut after = None;
         loop {
+            // Held over the loop, so that none of those that are ready now begins before all are known.
+            let all = self.slots.announce();
+            drop(after.take());
             for (at, (job, started)) in self.plan.jobs.iter().zip(&mut started).enumerate() {
                 if *started || !job.needs.iter().all(|need| results[*need].is_some()) {
                     continue;
                 }
                 *started = true;
                 let engine = Arc::clone(self);
-                let results = results.clone();
-                running.spawn(async move { (at, engine.run_job(at, &results).await) });
+                let (results, coming) = (results.clone(), self.slots.announce());
+                running.spawn(async move {
+                    let (result, after) = engine.run_job(at, &results, coming).await;
+                    (at, result, after)
+                });
             }
+            drop(all);
+            drop(coming.take());
             match running.join_next().await {
                 None => break,
-                Some(Ok((at, result))) => results[at] = Some(result),
+                Some(Ok((at, result, ended))) => {
+                    results[at] = Some(result);
+                    after = ended;
+                }
                 Some(Err(error)) => {
                     // A job that panics is our bug; the run must not look green for it.
                     tracing::error!("a job ended in a panic: {error}");
@@ -562,7 +636,12 @@ impl Engine {
         JobScope { contexts, status, results: Vec::new() }
     }
 
-    async fn run_job(self: &Arc<Self>, at: usize, results: &[Option<JobResult>]) -> JobResult {
+    async fn run_job(
+        self: &Arc<Self>,
+        at: usize,
+        results: &[Option<JobResult>],
+        coming: Coming,
+    ) -> (JobResult, Option<Coming>) {
         let job = &self.plan.jobs[at];
         let written = &self.plan.workflow.jobs[at];
         let needs: Vec<(&str, &JobResult)> = job
@@ -596,9 +675,9 @@ impl Engine {
             Ok((answer, condition)) => {
                 let reason = Self::why_skipped(&condition, &needs, status);
                 let explained = self.explained(&condition, &answer);
-                return self.skip(at, &reason, Some(explained));
+                return (self.skip(at, &reason, Some(explained)), None);
             }
-            Err(error) => return self.refuse(at, &error),
+            Err(error) => return (self.refuse(at, &error), None),
         }
         let instances = match &job.instances {
             Some(instances) => Ok(instances.clone()),
@@ -620,8 +699,10 @@ impl Engine {
             Ok(instances)
         });
         match instances {
-            Ok(instances) => self.run_instances(at, instances, &scope.contexts, status).await,
-            Err(error) => self.refuse(at, &error),
+            Ok(instances) => {
+                self.run_instances(at, instances, &scope.contexts, status, coming).await
+            }
+            Err(error) => (self.refuse(at, &error), None),
         }
     }
 
@@ -710,7 +791,10 @@ impl Engine {
         instances: Vec<Instance>,
         contexts: &Object,
         status: Status,
-    ) -> JobResult {
+        coming: Coming,
+    ) -> (JobResult, Option<Coming>) {
+        let mut coming = Some(coming);
+        let mut after = None;
         let began_cancelled = status == Status::Cancelled;
         let (fail, failed) = watch::channel(false);
         let side_by_side = instances.first().and_then(|instance| instance.max_parallel);
@@ -725,16 +809,20 @@ impl Engine {
                 let engine = Arc::clone(self);
                 let (failed, contexts) = (failed.clone(), contexts.clone());
                 let is_call = self.plan.call(at).is_some();
+                let coming = self.slots.announce();
                 running.spawn(async move {
                     let fail_fast = instance.fail_fast;
                     let done = if is_call {
-                        call::run(engine, at, instance, contexts, failed, began_cancelled).await
+                        call::run(engine, at, instance, contexts, failed, began_cancelled, coming)
+                            .await
                     } else {
-                        job::run(engine, at, instance, contexts, failed, began_cancelled).await
+                        job::run(engine, at, instance, contexts, failed, began_cancelled, coming)
+                            .await
                     };
                     (fail_fast, done)
                 });
             }
+            drop(coming.take());
             let Some(ended) = running.join_next().await else {
                 break;
             };
@@ -752,13 +840,15 @@ impl Engine {
                 }
             }
             conclusions.push(done.conclusion);
+            // What needs the job waits for the last of its combinations.
+            after = done.after.filter(|_| running.is_empty() && queue.len() == 0);
         }
         let has = |conclusion| conclusions.contains(&conclusion);
         let conclusion = [Conclusion::Failure, Conclusion::Cancelled, Conclusion::AllowedFailure]
             .into_iter()
             .find(|conclusion| has(*conclusion))
             .unwrap_or(Conclusion::Success);
-        JobResult::of(conclusion, outputs)
+        (JobResult::of(conclusion, outputs), after)
     }
 }
 

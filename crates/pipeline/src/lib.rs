@@ -11,6 +11,7 @@
 //! - [`plan`](mod@plan): jobs, their order and their combinations; [`matrix`] makes those.
 //! - [`calls`]: workflows that jobs call.
 //! - [`concurrency`]: who waits for whom, across runs and processes.
+//! - [`way`]: how far it is from each job to the end, so that the longest way begins first.
 //! - [`outlook`](mod@outlook): what of a plan would run, and why the rest would not.
 //! - [`execute`](mod@execute): jobs side by side, steps one after the other.
 //! - [`shell`], [`command`], [`file_command`]: how a step is started, what it says on its output
@@ -20,6 +21,7 @@
 //!   fetched.
 //! - [`mod@report`]: what tests said, in files and on the output; [`history`] puts runs together.
 //! - [`replay`]: a step that would do the same again is not run again.
+//! - [`retry`]: a run goes on from one of its steps.
 //! - [`results`]: artifacts and caches, and the services through which actions reach them.
 //! - [`expression`], [`template`]: what `${{ … }}` gives, part by part.
 //! - [`mask`]: hides secrets, in a text and in a stream; [`log`] keeps what is left to see.
@@ -53,7 +55,9 @@ pub mod plan;
 pub mod replay;
 pub mod report;
 pub mod results;
+pub mod retry;
 pub mod shell;
 pub mod subject;
 pub mod template;
 pub mod trigger;
+pub mod way;

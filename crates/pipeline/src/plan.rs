@@ -640,15 +640,6 @@ impl Planner<'_> {
                 );
             }
         }
-        if let Some(environment) = &steps.environment {
-            let finding = Finding::warning(
-                "workflow-environment",
-                "nobody is asked before this job runs: environments have no protection rules here",
-                self.place(Some(environment.span)),
-            )
-            .help("what a commit may become is decided by the gate");
-            self.findings.push(finding);
-        }
         if let Some(snapshot) = &steps.snapshot {
             self.unsupported("`snapshot`", snapshot.span, "leave it out");
         }

@@ -35,6 +35,7 @@ const TESTS: &[Test] = tests![
     a_skipped_job_says_why
     a_failure_cancels_the_rest_of_its_matrix
     max_parallel_keeps_jobs_apart
+    the_longest_way_to_the_end_begins_first
     an_allowed_failure_lets_others_go_on
     a_job_over_its_time_is_cancelled
     a_step_over_its_time_fails
@@ -484,6 +485,41 @@ fn max_parallel_keeps_jobs_apart() {
     world
         .run(&job("a", "strategy:\n  max-parallel: 1\n  matrix: {i: [1, 2, 3]}", &[script]))
         .ends(Success);
+}
+
+fn the_longest_way_to_the_end_begins_first() {
+    let begun = |world: &World| -> Vec<String> {
+        let facts = world.facts().into_iter().filter_map(|fact| match fact {
+            Fact::JobStarted { job, .. } => Some(job.0),
+            _ => None,
+        });
+        facts.collect()
+    };
+    let jobs = job("short", "", &["true"])
+        + &job("lone", "", &["true"])
+        + &job("build", "", &["true"])
+        + &job("m", "strategy:\n  matrix: {i: [1, 2]}", &["true"])
+        + &job("ship", "needs: build", &["true"]);
+    // Nothing is known: the most jobs in a row go first, the rest as they stand in the file.
+    let mut world = World::new();
+    world.surroundings.parallel = 1;
+    let world = world.run(&jobs).ends(Success);
+    assert_eq!(begun(&world)[0], "build", "{:?}", begun(&world));
+
+    let mut world = World::new();
+    world.surroundings.parallel = 1;
+    let took = [
+        ("short", 10),
+        ("lone", 900),
+        ("build", 300),
+        ("m (1)", 50),
+        ("m (2)", 5000),
+        ("ship", 500),
+    ];
+    let took = took.map(|(job, took)| (JobKey(job.to_owned()), took));
+    world.surroundings.durations = took.into_iter().collect();
+    let world = world.run(&jobs).ends(Success);
+    assert_eq!(begun(&world), ["m (2)", "lone", "build", "ship", "m (1)", "short"]);
 }
 
 fn an_allowed_failure_lets_others_go_on() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use journal::view::Gate;
-use journal::{CommitId, DeploymentId, Fact, Labels, RunId, ServiceName, View};
+use journal::{CommitId, DeploymentId, EventId, Fact, Labels, RunId, ServiceName, View};
 use source::alertmanager::matcher;
 
 use crate::state::Refusal;
@@ -109,7 +109,17 @@ pub fn check(view: &View, fact: &Fact) -> Result<(), Refusal> {
             )),
             Some(_) => Ok(()),
         },
-        Fact::Approved { .. } | Fact::Rejected { .. } | Fact::DownRequested {} => Ok(()),
+        Fact::Approved { request, .. } | Fact::Rejected { request, .. } => {
+            if view.asked.get(request).is_some_and(|asked| asked.answer.is_none()) {
+                Ok(())
+            } else {
+                Err(Refusal::new(
+                    "Nothing waits for this answer any more.",
+                    "Somebody else has answered, or the run has ended.",
+                ))
+            }
+        }
+        Fact::DownRequested {} => Ok(()),
         other => Err(Refusal::new(
             format!("{} is not something one can ask for.", other.kind()),
             "Ask for a run, a deployment, a roll-back, or another of the documented wishes.",
@@ -179,6 +189,14 @@ pub(crate) fn of_form(action: &str, fields: &BTreeMap<String, String>) -> Result
             event: text("event").unwrap_or_else(|| "push".to_owned()),
             inputs: BTreeMap::new(),
         },
+        "approve" => Fact::Approved {
+            request: EventId(number("request")?),
+            note: text("reason").unwrap_or_default(),
+        },
+        "deny" => Fact::Rejected {
+            request: EventId(number("request")?),
+            note: text("reason").unwrap_or_default(),
+        },
         "cancel" => Fact::CancelRequested { run: RunId(number("run")?) },
         "deploy" => Fact::DeployRequested {
             release: text("release").map(Into::into),
@@ -212,7 +230,9 @@ pub(crate) fn page_of(fact: &Fact) -> String {
             Subject::Deployment(*deployment).path()
         }
         Fact::CancelRequested { run } => Subject::Run(*run).path(),
-        Fact::RunRequested { .. } => "/runs".to_owned(),
+        Fact::RunRequested { .. } | Fact::Approved { .. } | Fact::Rejected { .. } => {
+            "/runs".to_owned()
+        }
         Fact::DeployRequested { .. } | Fact::RollbackRequested { .. } => "/deployments".to_owned(),
         Fact::GateOverridden { commit, .. } => Subject::Commit(commit.clone()).path(),
         _ => "/".to_owned(),

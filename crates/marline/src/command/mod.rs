@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod alerts;
+pub mod approve;
 pub mod artifact;
 mod backtest;
 pub mod cache;

@@ -10,21 +10,23 @@ use std::time::Instant;
 use anyhow::Context as _;
 use explain::words;
 use indexmap::IndexMap;
-use journal::{Actor, Conclusion, Fact, JobKey, RunId};
-use pipeline::execute::{Debugger, Groups};
+use journal::{Actor, AnnotationLevel, Conclusion, Fact, JobKey, RunId, View};
+use pipeline::execute::{Approvals, Debugger, Groups};
 use pipeline::log::{Kind, Line};
 use pipeline::plan::Plan;
 use pipeline::replay::Verdict;
+use pipeline::retry::{Candidate, candidates};
 use tokio::sync::watch;
 
 use super::debug::Visitor;
 use super::preview;
 use super::watch::{State, Watcher};
+use crate::approval::{Asking, Manner};
 use crate::cli::{Global, RunArgs};
 use crate::conductor::secret_values;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::project::{Here, git_failure};
-use crate::runs::{Audience, Given, Order, Runner, Started, Subject};
+use crate::runs::{Audience, Given, Order, Runner, Started, Subject, durations};
 
 /// How many of the last lines of a failed step are repeated at the end.
 const LAST_LINES: usize = 12;
@@ -115,7 +117,7 @@ async fn once(args: &RunArgs, global: &Global, here: Here) -> Outcome {
         },
     };
     let mut started = subject.plan(&given)?;
-    let wanted = Wanted::of(args.what.as_deref(), &mut started)?;
+    let mut wanted = Wanted::of(args.what.as_deref(), &mut started)?;
     let text = |path: &str| here.text(path);
     if !started.findings.is_empty() && !here.json {
         eprint!("{}", source::render::text(&started.findings, here.look(), &text));
@@ -133,6 +135,9 @@ async fn once(args: &RunArgs, global: &Global, here: Here) -> Outcome {
     }
     if started.plans.is_empty() {
         return Err(nothing_starts(&started, &args.event));
+    }
+    if let Some(step) = &args.from {
+        wanted.go_on_from(step, &here, &mut started)?;
     }
     go(&here, args, subject, started, wanted).await
 }
@@ -156,7 +161,7 @@ async fn go(
     wanted: Wanted,
 ) -> Outcome {
     let journal = here.journal()?;
-    end_interrupted(here, &journal).await?;
+    let view = end_interrupted(here, &journal).await?;
     let (stop, cancel) = watch::channel(false);
     let interrupted = tokio::spawn(async move {
         let _ = tokio::signal::ctrl_c().await;
@@ -168,6 +173,10 @@ async fn go(
     let screen = Arc::new(Screen::new(here, args));
     let debug = Visitor::of(args, &screen).map(|visitor| Arc::new(visitor) as Arc<dyn Debugger>);
     let groups = Groups::new(here.state.concurrency());
+    let manner = Manner::of(args, here, Arc::clone(&screen))?;
+    let commit = (!subject.dirty).then(|| journal::CommitId::from(subject.commit.as_str()));
+    let asking = Asking::new(journal.clone(), manner, commit).approve(&args.approve);
+    let asking = Arc::new(asking);
     let mut tasks = tokio::task::JoinSet::new();
     for plan in started.plans {
         let runner = Runner {
@@ -176,14 +185,17 @@ async fn go(
             actor: Actor::Person(account()),
             secrets: secret_values(&here.state.vault(), &plan),
             groups: groups.clone(),
+            approvals: Arc::clone(&asking) as Arc<dyn Approvals>,
             audience: Some(Arc::clone(&screen) as Arc<dyn Audience>),
         };
         let number = journal.take_run()?;
         let order = Order {
             subject: subject.clone(),
+            durations: durations(&view, &plan.workflow.path),
             plan,
             cause: None,
             again: None,
+            from: wanted.from.clone(),
             fresh: args.fresh,
             debug: debug.clone(),
             only: wanted.job.clone().map(|job| BTreeSet::from([job])),
@@ -208,21 +220,23 @@ async fn go(
     let has = |end: Conclusion| conclusions.contains(&end);
     Ok(match () {
         () if has(Conclusion::Failure) => Exit::Failed,
+        () if asking.is_held() => Exit::Held,
         () if has(Conclusion::Cancelled) => Exit::Cancelled,
         () => Exit::Done,
     })
 }
 
-/// Says of runs whose process was killed that they were interrupted.
-async fn end_interrupted(here: &Here, journal: &journal::Journal) -> Result<(), Failure> {
-    for run in journal.view()?.running() {
+/// Says of runs whose process was killed that they were interrupted; returns the present before.
+async fn end_interrupted(here: &Here, journal: &journal::Journal) -> Result<View, Failure> {
+    let view = journal.view()?;
+    for run in view.running() {
         if !crate::lock::is_held(&here.state.run(run.id).join("lock")) {
             let conclusion = Conclusion::Interrupted;
             let fact = Fact::RunFinished { run: run.id, conclusion, milliseconds: 0 };
             journal.append(Actor::Person(account()), Some(run.started), fact).await?;
         }
     }
-    Ok(())
+    Ok(view)
 }
 
 /// What of the started workflows is wanted.
@@ -230,6 +244,8 @@ async fn end_interrupted(here: &Here, journal: &journal::Journal) -> Result<(), 
 struct Wanted {
     /// Only this job and what it needs.
     job: Option<String>,
+    /// The step of it to go on from.
+    from: Option<pipeline::retry::From>,
 }
 
 impl Wanted {
@@ -255,7 +271,7 @@ impl Wanted {
         if started.plans.iter().any(has_job) {
             started.plans.retain(has_job);
             started.not_triggered.clear();
-            return Ok(Self { job: Some(what.to_owned()) });
+            return Ok(Self { job: Some(what.to_owned()), from: None });
         }
         let names: Vec<String> = started
             .plans
@@ -272,6 +288,63 @@ impl Wanted {
         } else {
             failure.help(format!("there are {}", words::list(&names)))
         })
+    }
+}
+
+impl Wanted {
+    /// Keeps the workflow and the job with a step that is to be gone on from.
+    fn go_on_from(
+        &mut self,
+        step: &str,
+        here: &Here,
+        started: &mut Started,
+    ) -> Result<(), Failure> {
+        let runs = here.known().map(|(_, view)| view.runs).unwrap_or_default();
+        let recordings = here.state.replay();
+        let mut steps: Vec<(usize, Candidate)> = Vec::new();
+        for (at, plan) in started.plans.iter().enumerate() {
+            let path = &plan.workflow.path;
+            let was_skipped = |job: &JobKey, number: u32| {
+                let mut newest = runs.values().rev().filter(|run| run.workflow == *path);
+                let last = newest.find_map(|run| run.jobs.get(job)?.steps.get(&number));
+                last.is_some_and(|step| step.conclusion == Some(Conclusion::Skipped))
+            };
+            let found = candidates(plan, &recordings, &was_skipped);
+            steps.extend(found.into_iter().map(|one| (at, one)));
+        }
+        steps.retain(|(_, one)| self.job.as_ref().is_none_or(|job| one.top == *job));
+        let addresses = |wanted: &dyn Fn(&Candidate) -> bool| {
+            let list = steps.iter().map(|(_, one)| one).filter(|one| wanted(one));
+            words::list(&list.map(Candidate::address).collect::<Vec<_>>())
+        };
+        let meant: Vec<&(usize, Candidate)> =
+            steps.iter().filter(|(_, one)| one.is_meant(step)).collect();
+        let failed = |text: String| Failure::new(Exit::NotFound, text);
+        match meant.as_slice() {
+            [] => Err(failed(format!("no step is called `{step}`"))
+                .help(format!("there are {}", addresses(&|_| true)))),
+            [(at, one)] => match &one.missing {
+                None => {
+                    started.plans = vec![started.plans.swap_remove(*at)];
+                    self.job = Some(one.top.clone());
+                    self.from = Some(one.from.clone());
+                    Ok(())
+                }
+                Some(missing) => Err(failed(format!(
+                    "the run cannot go on from `{step}`: the step “{missing}” before it has no recording"
+                ))
+                .help(format!(
+                    "run it once without --from; steps that one can go on from: {}",
+                    addresses(&|one| one.missing.is_none())
+                ))),
+            },
+            _ => Err(failed(format!("more than one step is called `{step}`")).help(format!(
+                "name one of {}, or give its number, as in {}/{}; name the workflow if it is in several",
+                addresses(&|one| one.is_meant(step)),
+                meant[0].1.from.job,
+                meant[0].1.from.step
+            ))),
+        }
     }
 }
 
@@ -350,7 +423,7 @@ pub fn account() -> String {
 }
 
 /// Shows one line per job as it goes, and what failed at the end.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     verbose: bool,
     explain_cache: bool,
     pub json: bool,
@@ -418,6 +491,15 @@ impl Screen {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         for line in held.into_iter().flatten() {
             self.line(&line);
+        }
+    }
+
+    /// Tells that something waits.
+    pub fn waits(&self, text: &str) {
+        if self.json {
+            eprintln!("{text}");
+        } else {
+            self.line(text);
         }
     }
 
@@ -552,6 +634,12 @@ impl Audience for Screen {
                     place: failure.place.clone(),
                     last_lines: failure.last_lines[from..].to_vec(),
                 });
+            }
+            // What keeps a job from running, or fails it though no step did.
+            Fact::AnnotationMade {
+                job, step: 0, level: AnnotationLevel::Error, message, ..
+            } => {
+                self.line(&format!("  {job}: {message}"));
             }
             Fact::TestsReported { job, passed, failed, skipped, .. } => {
                 let told = words::tests(*passed, *failed, *skipped);

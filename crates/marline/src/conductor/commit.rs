@@ -19,7 +19,8 @@ use source::git;
 use tokio::sync::watch;
 
 use super::{Conductor, lock, spec};
-use crate::runs::{Given, Order, Runner, Subject};
+use crate::approval::{Asking, Manner};
+use crate::runs::{Given, Order, Runner, Subject, durations};
 use crate::tree::Tree;
 
 /// How often the branch is looked at.
@@ -216,11 +217,27 @@ impl Conductor {
             actor: journal::Actor::Conductor,
             secrets: secret_values(&self.state.vault(), &plan),
             groups: self.groups.clone(),
+            approvals: Arc::new(Asking::new(
+                self.journal.clone(),
+                Manner::Patient,
+                Some(commit.clone()),
+            )),
             audience: None,
         };
         // What may become a release is run, whatever is known of it already.
-        let order =
-            Order { subject, plan, cause, again, only: None, fresh: true, debug: None, cancel };
+        let durations = durations(&self.view(), workflow);
+        let order = Order {
+            subject,
+            plan,
+            cause,
+            again,
+            only: None,
+            from: None,
+            durations,
+            fresh: true,
+            debug: None,
+            cancel,
+        };
         let ended = runner.run(order, number).await;
         lock(&self.cancels).remove(&number);
         ended.map(drop)

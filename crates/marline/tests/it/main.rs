@@ -1,6 +1,7 @@
 //! Marline from outside: the real binary in real repositories.
 
 mod alerts;
+mod approval;
 mod artifact;
 mod bad_input;
 mod browser;
@@ -14,6 +15,7 @@ mod demo;
 mod docs;
 mod eval;
 mod events;
+mod from;
 mod guarded;
 mod metrics;
 mod people;

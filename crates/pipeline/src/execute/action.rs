@@ -89,6 +89,16 @@ pub(super) fn with_pre<'a>(actions: &Actions, steps: &'a [Step]) -> Vec<&'a Step
     flat.filter(|step| step_has_pre(actions, step, 1)).collect()
 }
 
+/// The steps of a job with their numbers; what actions do first is counted before them.
+pub(crate) fn numbered<'a>(
+    actions: Option<&Actions>,
+    steps: &'a [Step],
+) -> impl Iterator<Item = (u32, &'a Step)> {
+    let pre = actions.map_or(0, |actions| with_pre(actions, steps).len());
+    let pre = u32::try_from(pre).unwrap_or(u32::MAX);
+    super::background::numbered(steps).map(move |(number, step)| (number + pre, step))
+}
+
 fn step_has_pre(actions: &Actions, step: &Step, depth: usize) -> bool {
     let StepKind::Uses { action, .. } = &step.kind else { return false };
     let Some(Reference::Remote(remote)) = Reference::parse(&action.value) else { return false };

@@ -9,12 +9,14 @@ use journal::{Conclusion, JobKey};
 use tokio::sync::watch;
 
 use super::job::{self, Done, Stops};
+use super::slot::Coming;
 use super::{Denied, Engine, JobResult, Surroundings};
 use crate::calls;
 use crate::concurrency::Turn;
 use crate::expression::{Contexts, Object, Value};
 use crate::plan::{Instance, Plan, plan_call};
 use crate::template::TemplateError;
+use crate::way;
 
 /// Runs a called workflow from its queue to its end.
 pub(super) fn run(
@@ -24,6 +26,7 @@ pub(super) fn run(
     contexts: Object,
     fail_fast: watch::Receiver<bool>,
     began_cancelled: bool,
+    coming: Coming,
 ) -> Pin<Box<dyn Future<Output = Done> + Send>> {
     // Workflows call workflows: a future of its own kind inside itself must be boxed.
     Box::pin(async move {
@@ -32,6 +35,7 @@ pub(super) fn run(
         group.insert("matrix", instance.matrix.clone());
         group.insert("strategy", instance.strategy.clone());
         let mut waits = Stops::new(&engine, fail_fast.clone(), began_cancelled);
+        let coming = (engine.plan.workflow.jobs[at].concurrency.is_none()).then_some(coming);
         let turn = match job::enter_group(&engine, at, &key, &group, &mut waits).await {
             Ok(turn) => turn,
             Err(denied) => return engine.denied(at, &key, &denied),
@@ -63,7 +67,7 @@ pub(super) fn run(
             stop.send_replace(true);
             std::future::pending::<Done>().await
         };
-        let called = called(&engine, at, &instance, contexts, cancel);
+        let called = called(&engine, at, &instance, contexts, cancel, coming);
         tokio::select! {
             done = called => done.unwrap_or_else(|error| engine.refuse_one(&key, &error)),
             done = stops => done,
@@ -77,20 +81,22 @@ async fn called(
     instance: &Instance,
     mut contexts: Object,
     cancel: watch::Receiver<bool>,
+    coming: Option<Coming>,
 ) -> Result<Done, TemplateError> {
     contexts.insert("matrix", instance.matrix.clone());
     contexts.insert("strategy", instance.strategy.clone());
     let plan = plan_call(&engine.plan, at, &instance.key, &contexts)?;
     contexts.insert("secrets", job::secrets(engine, at));
     let Some((call, workflow)) = engine.plan.call(at) else {
-        return Ok(Done { conclusion: Conclusion::Failure, outputs: Vec::new() });
+        return Ok(Done { conclusion: Conclusion::Failure, outputs: Vec::new(), after: None });
     };
     let within = Contexts(contexts);
     let secrets = calls::secrets(call, workflow, &engine.surroundings.secrets, &within)?;
-    let child = engine.child(plan, secrets, cancel);
-    let (conclusion, results) = child.run().await;
+    let child = engine.child(at, plan, secrets, cancel);
+    // Its own jobs announce themselves, unless all of it waits for its turn.
+    let (conclusion, results) = child.run(coming).await;
     let outputs = outputs(&child, &results, calls::span(call))?;
-    Ok(Done { conclusion, outputs })
+    Ok(Done { conclusion, outputs, after: None })
 }
 
 fn outputs(
@@ -126,6 +132,7 @@ impl Engine {
     /// Returns the engine of a called workflow: what its caller has, with a plan of its own.
     fn child(
         &self,
+        at: usize,
         plan: Plan,
         secrets: BTreeMap<String, String>,
         outside: watch::Receiver<bool>,
@@ -134,6 +141,8 @@ impl Engine {
         let keys = plan.keys();
         let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let (stop, cancel) = watch::channel(*outside.borrow());
+        let behind = way::behind(&plan, &self.surroundings.durations);
+        let behind = behind.into_iter().map(|way| way + self.behind[at]).collect();
         Arc::new(Self {
             visited: Arc::clone(&self.visited),
             surroundings: Arc::new(Surroundings {
@@ -149,7 +158,8 @@ impl Engine {
             cancel,
             held: std::sync::Mutex::new(held),
             masker: self.masker.clone(),
-            permits: Arc::clone(&self.permits),
+            slots: Arc::clone(&self.slots),
+            behind,
             github: self.github.clone(),
             keys: std::sync::Mutex::new(keys),
             service: tokio::sync::OnceCell::new(),
@@ -161,12 +171,12 @@ impl Engine {
     pub(super) fn denied(&self, at: usize, key: &JobKey, denied: &Denied) -> Done {
         let span = self.plan.workflow.jobs[at].id.span;
         self.end(std::slice::from_ref(key), denied.conclusion(), &denied.error(span));
-        Done { conclusion: denied.conclusion(), outputs: Vec::new() }
+        Done { conclusion: denied.conclusion(), outputs: Vec::new(), after: None }
     }
 
     /// Fails a job that cannot start.
     fn refuse_one(&self, key: &JobKey, error: &TemplateError) -> Done {
         self.fail(std::slice::from_ref(key), error);
-        Done { conclusion: Conclusion::Failure, outputs: Vec::new() }
+        Done { conclusion: Conclusion::Failure, outputs: Vec::new(), after: None }
     }
 }

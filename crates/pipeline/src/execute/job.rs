@@ -18,8 +18,9 @@ use super::output::now;
 use super::process::Running;
 use super::replayed::{self, JobReplay};
 use super::scope::{Status, StepScope};
+use super::slot::Coming;
 use super::spare::Spares;
-use super::{Denied, Engine, milliseconds};
+use super::{Answered, Denied, Engine, Question, milliseconds};
 use crate::concurrency::Turn;
 use crate::expression::{Contexts, Object, Value};
 use crate::log::{self, Kind, Line, Log};
@@ -28,6 +29,7 @@ use crate::plan::{Instance, setting};
 use crate::report::Tests;
 use crate::subject::Subjects;
 use crate::template::{self, TemplateError};
+use crate::way;
 
 /// How long a job may take when it does not say.
 const TIMEOUT: Duration = Duration::from_hours(6);
@@ -42,6 +44,8 @@ const MAX_OUTPUTS: usize = 1024 * 1024;
 pub(super) struct Done {
     pub conclusion: Conclusion,
     pub outputs: Vec<(String, String)>,
+    /// Keeps its slot from others until those that need it have lined up.
+    pub after: Option<Coming>,
 }
 
 /// Why a job stops before its end.
@@ -261,19 +265,31 @@ pub(super) async fn run(
     mut contexts: Object,
     fail_fast: watch::Receiver<bool>,
     began_cancelled: bool,
+    coming: Coming,
 ) -> Done {
     contexts.insert("matrix", instance.matrix.clone());
     contexts.insert("strategy", instance.strategy.clone());
     let mut stops = Stops::new(&engine, fail_fast, began_cancelled);
     let key = instance.key.clone();
+    // Whoever waits for a turn or for leave keeps nobody from running.
+    let coming = (!engine.waits_for_others(at)).then_some(coming);
     let turn = match enter_group(&engine, at, &key, &contexts, &mut stops).await {
         Ok(turn) => turn,
         Err(denied) => return engine.denied(at, &key, &denied),
     };
     stops.group = turn.as_ref().map(Turn::superseded);
-    let permits = Arc::clone(&engine.permits);
-    let _permit = tokio::select! {
-        permit = permits.acquire_owned() => permit.ok(),
+    let environment = match approved(&engine, at, &key, &contexts, &mut stops).await {
+        Ok(environment) => environment,
+        Err(denied) => return engine.denied(at, &key, &denied),
+    };
+    if let Some(environment) = &environment {
+        contexts.insert("environment", environment.as_str());
+    }
+    let way = way::of_instance(&instance, &engine.surroundings.durations) + engine.behind[at];
+    let slot = engine.slots.line_up(way);
+    drop(coming);
+    let slot = tokio::select! {
+        slot = slot => slot.ok(),
         _ = stops.wait() => return never_began(&engine, &key, Conclusion::Cancelled),
     };
     if stops.now().is_some() {
@@ -300,7 +316,16 @@ pub(super) async fn run(
         outputs: outputs.iter().cloned().collect::<BTreeMap<_, _>>(),
         summary,
     });
-    Done { conclusion, outputs }
+    let after = slot.is_some().then(|| engine.slots.announce());
+    Done { conclusion, outputs, after }
+}
+
+impl Engine {
+    /// Whether a job waits for others before it wants to run.
+    fn waits_for_others(&self, at: usize) -> bool {
+        let job = &self.plan.workflow.jobs[at];
+        job.concurrency.is_some() || job.steps().is_some_and(|steps| steps.environment.is_some())
+    }
 }
 
 pub(super) async fn enter_group(
@@ -320,6 +345,50 @@ pub(super) async fn enter_group(
     }
 }
 
+/// Asks for leave to go to the job's environment; gives its name, if it has one.
+async fn approved(
+    engine: &Arc<Engine>,
+    at: usize,
+    key: &JobKey,
+    contexts: &Object,
+    stops: &mut Stops,
+) -> Result<Option<String>, Denied> {
+    let Some(steps) = engine.plan.workflow.jobs[at].steps() else { return Ok(None) };
+    let Some(name) = steps.environment.as_ref().and_then(|one| one.name.as_ref()) else {
+        return Ok(None);
+    };
+    let environment = template::text(name, &Contexts(contexts.clone())).map_err(Denied::Failed)?;
+    if environment.trim().is_empty() {
+        return Ok(None);
+    }
+    let environment = engine.masker.mask(&environment);
+    if let Some(approvals) = &engine.surroundings.approvals {
+        let question = Question {
+            run: engine.surroundings.run,
+            job: key.clone(),
+            environment: environment.clone(),
+            steps: engine.step_names(&steps.list),
+        };
+        let answer = tokio::select! {
+            answer = approvals.ask(question) => answer,
+            _ = stops.wait() => return Err(Denied::Cancelled),
+        };
+        let error = |message: String| TemplateError { span: name.span, message };
+        match answer {
+            Answered::Yes => {}
+            Answered::No(why) => {
+                let message = format!("environment `{environment}`: {why}");
+                return Err(Denied::Failed(error(message)));
+            }
+            Answered::Nobody(mend) => {
+                let message = format!("environment `{environment}` waits for approval: {mend}");
+                return Err(Denied::Unanswered(error(message)));
+            }
+        }
+    }
+    Ok(Some(environment))
+}
+
 fn never_began(engine: &Engine, key: &JobKey, conclusion: Conclusion) -> Done {
     engine.recorder.record(Fact::JobFinished {
         run: engine.surroundings.run,
@@ -329,7 +398,7 @@ fn never_began(engine: &Engine, key: &JobKey, conclusion: Conclusion) -> Done {
         outputs: BTreeMap::new(),
         summary: String::new(),
     });
-    Done { conclusion, outputs: Vec::new() }
+    Done { conclusion, outputs: Vec::new(), after: None }
 }
 
 fn begin(engine: &Engine, key: &JobKey, protection: &str) {
@@ -456,7 +525,7 @@ impl JobRun {
             .find(|(name, _)| name == "PATH")
             .map_or("", |(_, path)| path.as_str());
         let has_bash = std::env::split_paths(path).any(|dir| dir.join("bash").is_file());
-        let replay = JobReplay::open(engine, key, &dirs, &sandbox);
+        let replay = JobReplay::open(engine, at, key, &dirs, &sandbox)?;
         let spares = Arc::new(Spares::new(dirs.root.join("spare")));
         Ok(Self {
             engine: Arc::clone(engine),
@@ -495,6 +564,7 @@ impl JobRun {
     async fn run(mut self, steps: &Steps) -> (Conclusion, Vec<(String, String)>, String) {
         self.run_steps(&steps.list).await;
         self.save_caches().await;
+        self.say_address(steps);
         let (outputs, bad) = self.outputs(steps);
         if bad.is_some() && self.status == Status::Success {
             self.status = Status::Failure;
@@ -530,6 +600,23 @@ impl JobRun {
             let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(root)).await;
         }
         (conclusion, outputs, self.summary)
+    }
+
+    /// Says where what the job deployed is, if it says so.
+    fn say_address(&mut self, steps: &Steps) {
+        let Some(environment) = &steps.environment else { return };
+        let name = self.contexts.get("environment").map(Value::to_text).unwrap_or_default();
+        if name.is_empty() || self.status != Status::Success {
+            return;
+        }
+        self.see();
+        match environment.url.as_ref().map(|url| template::text(url, &self.scope())).transpose() {
+            Ok(Some(url)) if !url.is_empty() => {
+                self.say(Kind::Notice, &format!("environment {name}: {url}"));
+            }
+            Ok(_) => self.say(Kind::Notice, &format!("environment {name}")),
+            Err(error) => self.say(Kind::Warning, &error.to_string()),
+        }
     }
 
     /// The files of the job as its steps see them.

@@ -22,7 +22,7 @@ use super::step::Ended;
 use crate::file_command::FileCommand;
 use crate::log::Kind;
 use crate::replay::key::{CANARY, Call, SETTING, hex};
-use crate::replay::observe::{Dependence, Known, Traces, depend};
+use crate::replay::observe::{Dependence, Known, Traces, depend, leaves_more};
 use crate::replay::store::{LastCalls, Recording, Store, each_file};
 use crate::replay::{Places, Verdict};
 
@@ -56,6 +56,8 @@ pub(super) struct JobReplay {
     programs: BTreeMap<String, u32>,
     /// Which of them is the present one.
     present: String,
+    /// The number of the step that the run goes on from, if it does.
+    from: Option<u32>,
 }
 
 /// A script that is about to run.
@@ -82,8 +84,36 @@ pub(super) fn place(
 }
 
 impl JobReplay {
-    /// Returns none where steps cannot be observed, or the job is not where it always is.
-    pub fn open(engine: &Engine, key: &JobKey, dirs: &Dirs, sandbox: &Sandbox) -> Option<Self> {
+    /// Returns none where steps cannot be observed, or the job is not where it always is; an error
+    /// if the run goes on from one of its steps and then cannot.
+    pub fn open(
+        engine: &Engine,
+        at: usize,
+        key: &JobKey,
+        dirs: &Dirs,
+        sandbox: &Sandbox,
+    ) -> Result<Option<Self>, String> {
+        let from = engine.surroundings.from.as_ref().filter(|from| {
+            from.workflow == engine.plan.workflow.path && from.job == engine.plan.jobs[at].id
+        });
+        let from = from.map(|from| from.step);
+        match Self::try_open(engine, key, dirs, sandbox, from) {
+            None if from.is_some() => {
+                Err("it cannot go on from a step: another run is at work in \
+                 its place, or the box of this machine keeps no layers"
+                    .to_owned())
+            }
+            opened => Ok(opened),
+        }
+    }
+
+    fn try_open(
+        engine: &Engine,
+        key: &JobKey,
+        dirs: &Dirs,
+        sandbox: &Sandbox,
+        from: Option<u32>,
+    ) -> Option<Self> {
         let dir = engine.surroundings.replay.as_ref()?;
         if dirs.lock.is_none() || !sandbox.has_layers() {
             return None;
@@ -123,6 +153,7 @@ impl JobReplay {
             is_quiet: true,
             programs: BTreeMap::new(),
             present: String::new(),
+            from,
         })
     }
 
@@ -224,13 +255,26 @@ impl JobRun {
         let name = hex(&Sha256::digest(&replay.present));
         let copy = self.dirs.root.join("layers").join(format!("replayed-{}", &name[..16]));
         let latest = Arc::clone(&replay.latest);
-        let found = tokio::task::spawn_blocking(move || {
-            look_up(&store, &call, &latest, &places, may_look, &copy)
-        })
-        .await
-        .unwrap_or_else(|error| Err(error.to_string()));
+        let is_before = replay.from.is_some_and(|from| step < from);
+        let found = if replay.from.is_some() && !is_before {
+            Err("the run goes on from here".to_owned())
+        } else {
+            tokio::task::spawn_blocking(move || {
+                if is_before {
+                    look_back(&store, &call, &latest, &copy)
+                } else {
+                    look_up(&store, &call, &latest, &places, may_look, &copy)
+                }
+            })
+            .await
+            .unwrap_or_else(|error| Err(error.to_string()))
+        };
         let (recording, layer) = match found {
             Ok(found) => found,
+            Err(why) if is_before => {
+                ended.fail(format!("nothing can go on behind it: {why}"));
+                return true;
+            }
             Err(why) => {
                 self.tell(step, &Verdict::Ran { why });
                 return false;
@@ -347,39 +391,56 @@ impl JobRun {
                 Some(layer) => layer.changes().map_err(|error| error.to_string())?,
                 None => Vec::new(),
             };
-            let Dependence { inputs, temporary, why_not } =
+            let Dependence { inputs, temporary, mut why_not } =
                 depend(&seen, &changes, &call, &places, &known);
-            if let Some(why) = why_not {
-                return Err(why);
+            if let Some(why) = &why_not
+                && leaves_more(&seen, &places)
+            {
+                return Err(why.clone());
             }
             let seconds = |time: u64| i64::try_from(time / 1000).unwrap_or(0);
             let traces = Traces::new(seconds(began), seconds(began + took), &canary, &call);
-            if traces.find_canary(&output, &canary) {
-                return Err("it shows its whole environment".to_owned());
+            if why_not.is_none() && traces.find_canary(&output, &canary) {
+                why_not = Some("it shows its whole environment".to_owned());
             }
-            if let Some(why) = written.values().find_map(|text| traces.find(text.as_bytes())) {
-                return Err(why.to_owned());
+            if why_not.is_none() {
+                let found = written.values().find_map(|text| traces.find(text.as_bytes()));
+                why_not = found.map(str::to_owned);
             }
-            let mut bytes = 0;
-            let layer = match &layer {
-                Some(layer) => Some(keep_layer(&store, layer, &traces, &mut bytes)?),
-                None => None,
+            let said = |error: std::io::Error| format!("its layer could not be kept: {error}");
+            if why_not.is_none()
+                && let Some(layer) = &layer
+            {
+                why_not = trace_in(layer, &traces).map_err(said)?;
+            }
+            let (layer, bytes) = match &layer {
+                Some(layer) => {
+                    let (digest, bytes) = store.keep_layer(layer).map_err(said)?;
+                    (Some(digest), bytes)
+                }
+                None => (None, 0),
             };
-            let recording =
-                Recording { took, inputs, temporary, layer, files: written, bytes, output };
-            store.keep(&call, &recording).map_err(|error| format!("it could not be kept: {error}"))
+            let only_below = why_not.is_some();
+            let recording = Recording {
+                took,
+                inputs,
+                temporary,
+                layer,
+                files: written,
+                bytes,
+                only_below,
+                output,
+            };
+            let kept = store.keep(&call, &recording);
+            kept.map_err(|error| format!("it could not be kept: {error}"))?;
+            why_not.map_or(Ok(()), Err)
         });
         kept.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
-fn keep_layer(
-    store: &Store,
-    layer: &Layer,
-    traces: &Traces,
-    bytes: &mut u64,
-) -> Result<String, String> {
-    let said = |error: std::io::Error| format!("its layer could not be kept: {error}");
+/// Looks in the files of a layer for what differs from run to run; says what and where.
+fn trace_in(layer: &Layer, traces: &Traces) -> std::io::Result<Option<String>> {
     let mut why = None;
     each_file(layer, &mut |path, content| {
         if why.is_none()
@@ -388,14 +449,33 @@ fn keep_layer(
             why = Some(format!("{found} into {}", path.display()));
         }
         Ok(())
-    })
-    .map_err(said)?;
-    if let Some(why) = why {
-        return Err(why);
+    })?;
+    Ok(why)
+}
+
+/// Finds the last recording of a step, whatever has changed since, or says why there is none.
+fn look_back(
+    store: &Store,
+    call: &Call,
+    latest: &LastCalls,
+    copy: &Path,
+) -> Result<(Recording, Option<Layer>), String> {
+    let before = latest.of(&call.step).ok_or("there is no recording of it")?;
+    if let Some(why) = call.another_program(before) {
+        return Err(format!("{why} since it was recorded"));
     }
-    let (digest, size) = store.keep_layer(layer).map_err(said)?;
-    *bytes = size;
-    Ok(digest)
+    let newest = store.find_any(&before.key()).into_iter().next();
+    let (path, recording) = newest.ok_or("its recording was removed")?;
+    let layer = match &recording.layer {
+        None => None,
+        Some(digest) => Some(store.layer(digest, copy).map_err(|error| {
+            let _ = std::fs::remove_dir_all(copy);
+            store.forget(&path);
+            format!("its recording cannot be used: {error}")
+        })?),
+    };
+    store.touch(&path);
+    Ok((recording, layer))
 }
 
 /// Finds a recording that holds, or says what changed.

@@ -93,8 +93,9 @@ impl Call {
         hex(&hash.finalize())
     }
 
-    /// Says what differs from an earlier call of the same step; none if nothing does.
-    pub fn difference(&self, before: &Self) -> Option<String> {
+    /// Says what makes it another program than an earlier call of the same step; none if it is the
+    /// same.
+    pub(crate) fn another_program(&self, before: &Self) -> Option<String> {
         if self.script != before.script {
             return Some("its script changed".to_owned());
         }
@@ -103,6 +104,14 @@ impl Call {
         }
         if self.cwd != before.cwd {
             return Some("its working directory changed".to_owned());
+        }
+        None
+    }
+
+    /// Says what differs from an earlier call of the same step; none if nothing does.
+    pub fn difference(&self, before: &Self) -> Option<String> {
+        if let Some(why) = self.another_program(before) {
+            return Some(why);
         }
         let names = self.env.keys().chain(before.env.keys());
         if let Some(name) = names

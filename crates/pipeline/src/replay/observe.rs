@@ -382,6 +382,25 @@ fn judge(
     }
 }
 
+/// Whether a step left something that neither its layer nor the home directory holds: the steps
+/// behind it would miss it if it were not run.
+pub(crate) fn leaves_more(seen: &Seen, places: &Places) -> bool {
+    let mut paths = seen.paths.iter();
+    paths.any(|(path, used)| {
+        let path = Path::new(OsStr::from_bytes(path));
+        used.has_any(Uses::WRITTEN | Uses::MADE)
+            && match places.of(path) {
+                Place::Temporary => seen.is_there(path) != Some(false),
+                Place::Content => {
+                    places.is_outside_layer(path)
+                        && !path.starts_with(&places.home)
+                        && fs::symlink_metadata(path).is_ok()
+                }
+                Place::Cache | Place::Machine | Place::Nothing => false,
+            }
+    })
+}
+
 /// Other names that a step gave to paths.
 struct Names {
     other: HashMap<PathBuf, Vec<PathBuf>>,

@@ -28,6 +28,9 @@ use sha2::{Digest, Sha256};
 use super::key::{Call, hex};
 use super::observe::{Input, hash_file};
 
+/// How the file of a recording ends that only is what a run may go on above; of one call, the newest.
+const ONLY_BELOW: &[u8] = b"-below";
+
 /// How many recordings of one call are tried.
 const MOST_TRIED: usize = 16;
 
@@ -46,6 +49,9 @@ pub struct Recording {
     pub files: BTreeMap<String, String>,
     /// How many bytes its layer holds.
     pub bytes: u64,
+    /// Whether it only is what a run may go on above: the step would not do the same again.
+    #[serde(default)]
+    pub only_below: bool,
     /// Its output as it came; in a file of its own.
     #[serde(skip)]
     pub output: Vec<u8>,
@@ -88,13 +94,25 @@ impl Store {
         Self { dir: dir.into() }
     }
 
-    /// Lists the recordings of a call, the last one used first.
+    /// Lists the recordings of a call that may be replayed, the last one used first.
     pub fn find(&self, key: &str) -> Vec<(PathBuf, Recording)> {
+        self.find_those(key, |name| !name.ends_with(ONLY_BELOW))
+    }
+
+    /// Lists all recordings of a call, the last one used first.
+    pub fn find_any(&self, key: &str) -> Vec<(PathBuf, Recording)> {
+        self.find_those(key, |_| true)
+    }
+
+    fn find_those(&self, key: &str, wanted: fn(&[u8]) -> bool) -> Vec<(PathBuf, Recording)> {
         let mut found: Vec<(SystemTime, PathBuf)> = fs::read_dir(self.drawer(key))
             .into_iter()
             .flatten()
             .flatten()
-            .filter(|entry| entry.file_name().as_bytes().starts_with(key.as_bytes()))
+            .filter(|entry| {
+                let name = entry.file_name();
+                name.as_bytes().starts_with(key.as_bytes()) && wanted(name.as_bytes())
+            })
             .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
             .collect();
         found.sort_by(|one, other| other.cmp(one));
@@ -148,10 +166,14 @@ impl Store {
 
     /// Keeps a recording.
     pub fn keep(&self, call: &Call, recording: &Recording) -> io::Result<()> {
-        let name = hex(&Sha256::digest(serde_json::to_vec(&recording.inputs)?))[..16].to_owned();
-        // The same inputs with another result: the newer one counts.
         let key = call.key();
-        let place = self.drawer(&key).join(format!("{key}-{name}"));
+        // The same inputs with another result: the newer one counts.
+        let place = if recording.only_below {
+            self.drawer(&key).join(format!("{key}{}", String::from_utf8_lossy(ONLY_BELOW)))
+        } else {
+            let name = hex(&Sha256::digest(serde_json::to_vec(&recording.inputs)?));
+            self.drawer(&key).join(format!("{key}-{}", &name[..16]))
+        };
         self.put_file(&recording.written()?, &place)
     }
 
@@ -238,6 +260,15 @@ impl LastCalls {
     /// Returns the last call of a step in an earlier run.
     pub fn of(&self, step: &str) -> Option<&Call> {
         self.before().get(step)
+    }
+
+    /// Whether a step whose name begins so has a recording.
+    pub fn any(&self, step: &str, store: &Store) -> bool {
+        let mut calls = self.before().range(step.to_owned()..);
+        calls
+            .next()
+            .filter(|(name, _)| name.starts_with(step))
+            .is_some_and(|(_, call)| !store.find_any(&call.key()).is_empty())
     }
 
     fn before(&self) -> &BTreeMap<String, Call> {
@@ -391,6 +422,7 @@ mod tests {
             layer: None,
             files: BTreeMap::new(),
             bytes: 0,
+            only_below: false,
             output: b"out\xff".to_vec(),
         }
     }

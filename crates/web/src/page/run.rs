@@ -101,6 +101,14 @@ pub(crate) fn page(
     let body = html! {
         (top(kicker, &title, Some(conclusion), &sentence, &actions))
         div #explanation { @if let Some(told) = told.as_ref().filter(|_| is_unwell) { (why::card(told)) } }
+        @for (request, asked) in frame.view.asked_by(run.id) {
+            section.card.asked {
+                (heading("Somebody must say yes", None))
+                p { (words::sentence_case(&asked.subject)) " waits since " (component::time(asked.at, frame.now)) ": " (asked.effect) "." }
+                (form::button(frame, "approve", &[("request", &request.to_string())], "Approve", form::Tone::Main))
+                (form::button(frame, "deny", &[("request", &request.to_string())], "Deny", form::Tone::Careful))
+            }
+        }
         section.card #graph {
             (heading("Jobs", None))
             @if run.jobs.is_empty() {
