@@ -150,6 +150,9 @@ facts! {
         /// Inputs of `workflow_dispatch`.
         #[serde(default)]
         inputs: BTreeMap<String, String>,
+        /// What of `github.event` is known besides.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload: Option<serde_json::Value>,
     }
     /// Somebody asked to stop a run.
     CancelRequested 1 {

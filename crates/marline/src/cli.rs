@@ -98,6 +98,8 @@ pub enum Command {
     Scale(ScaleArgs),
     /// Start a service's instances again, one by one
     Restart(ServiceArgs),
+    /// Start the workflows that wait for a repository_dispatch of this type
+    Dispatch(DispatchArgs),
     /// What runs, how healthy, since when
     #[command(alias = "ps")]
     Status,
@@ -371,6 +373,19 @@ pub struct RulesTestArgs {
     /// Only tests whose name fits this pattern; may be given again
     #[arg(long, value_name = "PATTERN")]
     pub run: Vec<String>,
+}
+
+/// Options of `dispatch`.
+#[derive(Debug, Args)]
+pub struct DispatchArgs {
+    /// The type that `on: repository_dispatch: types:` lists
+    pub event_type: String,
+    /// A field of `github.event.client_payload`: name=value
+    #[arg(long = "input", value_name = "NAME=VALUE")]
+    pub inputs: Vec<String>,
+    /// A JSON file with `client_payload`
+    #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
+    pub payload: Option<PathBuf>,
 }
 
 /// Options of `approve`.

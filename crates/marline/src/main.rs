@@ -99,6 +99,7 @@ fn run(cli: Cli) -> Outcome {
             Some(Command::Release { command }) => command::release::run(&command, &global),
             Some(Command::Artifact { command }) => command::artifact::run(&command, &global).await,
             Some(Command::Cache { command }) => command::cache::run(&command, &global).await,
+            Some(Command::Dispatch(args)) => command::dispatch::run(&args, &global).await,
             Some(Command::Approve(args)) => command::approve::run(&args, &global).await,
             Some(Command::Report(args)) => command::report::run(&args, &global),
             Some(Command::Config { files }) => command::config::run(&global, &files),

@@ -29,6 +29,7 @@ mod template;
 mod token;
 mod trigger;
 
+pub use cron::Cron;
 pub use load::{Called, Files, Loaded, Part as LoadedPart, Reference, load};
 pub use model::{
     Call, Concurrency, Container, Credentials, Defaults, Entries, Entry, Environment, Job, Level,

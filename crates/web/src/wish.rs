@@ -188,6 +188,7 @@ pub(crate) fn of_form(action: &str, fields: &BTreeMap<String, String>) -> Result
             workflow: text("workflow"),
             event: text("event").unwrap_or_else(|| "push".to_owned()),
             inputs: BTreeMap::new(),
+            payload: None,
         },
         "approve" => Fact::Approved {
             request: EventId(number("request")?),

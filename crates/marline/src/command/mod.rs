@@ -8,6 +8,7 @@ pub mod cache;
 pub mod check;
 pub mod config;
 mod debug;
+pub mod dispatch;
 pub mod eval;
 pub mod glance;
 pub mod logs;

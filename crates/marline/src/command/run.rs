@@ -377,7 +377,7 @@ fn existing(path: PathBuf) -> Result<PathBuf, Failure> {
 }
 
 /// Reads a file that says what `github.event` is.
-fn payload(path: &Path) -> Result<serde_json::Value, Failure> {
+pub(super) fn payload(path: &Path) -> Result<serde_json::Value, Failure> {
     let shown = path.display();
     let usage = |why: String| {
         Failure::new(Exit::Usage, format!("{shown} is no event: {why}"))
@@ -390,7 +390,7 @@ fn payload(path: &Path) -> Result<serde_json::Value, Failure> {
 }
 
 /// Reads `NAME=VALUE` words.
-fn pairs(words: &[String], option: &str) -> Result<BTreeMap<String, String>, Failure> {
+pub(super) fn pairs(words: &[String], option: &str) -> Result<BTreeMap<String, String>, Failure> {
     words
         .iter()
         .map(|word| match word.split_once('=') {

@@ -43,6 +43,29 @@ pub enum Trouble {
     },
 }
 
+/// What triggers workflows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Occasion {
+    /// The event, as in `push` or `workflow_run.completed`.
+    pub event: String,
+    /// Inputs of `workflow_dispatch`.
+    pub inputs: Vec<(String, String)>,
+    /// What of `github.event` is known besides, as JSON.
+    pub payload: Option<String>,
+}
+
+impl Occasion {
+    /// Returns an event about which nothing else is known.
+    pub fn plain(event: &str) -> Self {
+        Self { event: event.to_owned(), inputs: vec![], payload: None }
+    }
+
+    /// Returns what is known besides, read again.
+    pub fn payload(&self) -> serde_json::Result<Option<serde_json::Value>> {
+        self.payload.as_deref().map(serde_json::from_str).transpose()
+    }
+}
+
 /// Something to do. Each is safe to repeat: after a crash it is taken again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -65,11 +88,16 @@ pub enum Action {
         /// Path of the workflow.
         workflow: String,
         /// What triggers it.
-        event: String,
-        /// Inputs of `workflow_dispatch`.
-        inputs: Vec<(String, String)>,
+        occasion: Occasion,
         /// The interrupted run that this one does again.
         again: Option<RunId>,
+    },
+    /// Ask for a run of each workflow that an event starts.
+    Start {
+        /// The commit.
+        commit: CommitId,
+        /// What triggers them.
+        occasion: Occasion,
     },
     /// Say that a run was interrupted.
     EndInterrupted {
@@ -201,6 +229,9 @@ impl Action {
             Action::Inspect { commit } => format!("look through {}", commit.short()),
             Action::Run { workflow, commit, .. } => {
                 format!("run {workflow} for {}", commit.short())
+            }
+            Action::Start { occasion, commit } => {
+                format!("start workflows for `{}` at {}", occasion.event, commit.short())
             }
             Action::EndInterrupted { run } => format!("end the interrupted run {run}"),
             Action::Cancel { run } => format!("cancel run {run}"),

@@ -18,6 +18,7 @@ use source::Finding;
 use source::git;
 use tokio::sync::watch;
 
+use super::action::Occasion;
 use super::{Conductor, lock, spec};
 use crate::approval::{Asking, Manner};
 use crate::runs::{Given, Order, Runner, Subject, durations};
@@ -75,7 +76,7 @@ impl Conductor {
         self.append(None, fact).await.map(drop)
     }
 
-    fn subject(&self, commit: &CommitId) -> anyhow::Result<Subject> {
+    pub(super) fn subject(&self, commit: &CommitId) -> anyhow::Result<Subject> {
         let before = self.view().commits.get(commit).and_then(|commit| commit.before.clone());
         let read = |id: &CommitId| id.as_str().parse::<git::CommitId>();
         Ok(Subject {
@@ -104,6 +105,12 @@ impl Conductor {
             actions: self.state.actions(),
             secrets: names.unwrap_or_default().into_iter().map(|entry| entry.name).collect(),
         }
+    }
+
+    /// Returns what an occasion brings with it.
+    pub(super) fn given_by(&self, occasion: &Occasion) -> anyhow::Result<Given> {
+        let payload = occasion.payload().context("read what is known of the event")?;
+        Ok(Given { payload, ..self.given(&occasion.event, &occasion.inputs) })
     }
 
     /// Settles which workflows a commit starts, and reads its Compose file.
@@ -194,20 +201,19 @@ impl Conductor {
         self: &Arc<Self>,
         commit: &CommitId,
         workflow: &str,
-        event: &str,
-        inputs: &[(String, String)],
+        occasion: &Occasion,
         again: Option<RunId>,
         cause: Option<EventId>,
     ) -> anyhow::Result<()> {
         let subject = self.subject(commit)?;
-        let given = self.given(event, inputs);
+        let given = self.given_by(occasion)?;
         let for_plan = subject.clone();
         let started = tokio::task::spawn_blocking(move || for_plan.plan(&given)).await??;
         let plan = started
             .plans
             .into_iter()
             .find(|plan| plan.workflow.path == workflow)
-            .with_context(|| format!("`{workflow}` does not start for `{event}`"))?;
+            .with_context(|| format!("`{workflow}` does not start for `{}`", occasion.event))?;
         let (stop, cancel) = watch::channel(false);
         let number = self.journal.take_run()?;
         lock(&self.cancels).insert(number, stop);

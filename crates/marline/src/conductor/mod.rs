@@ -7,6 +7,7 @@
 //!
 //! - [`action`], [`mod@react`], [`rollout`]: what to do; pure.
 //! - [`commit`]: a commit is planned, inspected, run, gated, and cut into a release.
+//! - [`schedule`], [`start`]: workflows that start at set times, and by what others did.
 //! - [`deployment`]: instances are scaled, traffic is shifted, taken back, healed.
 //! - [`instances`]: what runs in truth becomes facts.
 //! - [`traffic`]: what users see becomes numbers and verdicts.
@@ -24,7 +25,9 @@ pub mod notify;
 pub mod react;
 pub mod rollout;
 mod routes;
+mod schedule;
 pub mod spec;
+mod start;
 pub mod traffic;
 
 use std::collections::{BTreeMap, HashMap};
@@ -194,6 +197,8 @@ impl Conductor {
         let this = Arc::clone(self);
         tasks.spawn(async move { this.follow_branch().await });
         let this = Arc::clone(self);
+        tasks.spawn(async move { this.keep_schedules().await });
+        let this = Arc::clone(self);
         tasks.spawn(async move { this.evaluate_rules().await });
         let this = Arc::clone(self);
         tasks.spawn(async move { this.notify_people().await });
@@ -266,9 +271,10 @@ impl Conductor {
             Action::StartProxy => self.start_proxy(cause).await,
             Action::Plan { commit } => self.plan_commit(commit, cause).await,
             Action::Inspect { commit } => self.inspect(commit, cause).await,
-            Action::Run { commit, workflow, event, inputs, again } => {
-                self.run_workflow(commit, workflow, event, inputs, *again, cause).await
+            Action::Run { commit, workflow, occasion, again } => {
+                self.run_workflow(commit, workflow, occasion, *again, cause).await
             }
+            Action::Start { commit, occasion } => self.start(commit, occasion, cause).await,
             Action::EndInterrupted { run } => self.end_interrupted(*run).await,
             Action::Cancel { run } => {
                 if let Some(cancel) = lock(&self.cancels).get(run) {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use journal::view::{Commit, Deployment, Gate};
 use journal::{CommitId, Conclusion, Event, Fact, ReleaseId, ServiceName, View, Weight};
 
-use super::action::{Action, DeployReason, Trouble};
+use super::action::{Action, DeployReason, Occasion, Trouble};
 use super::rollout;
 
 /// Returns what to do about an event. The view has the event folded in already.
@@ -28,7 +28,15 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
         Fact::FindingsReported { commit, .. } => gate(view, commit),
         Fact::RunFinished { run, conclusion, .. } => match view.runs.get(run) {
             Some(run) if *conclusion == Conclusion::Interrupted => run_again(view, run),
-            Some(run) if !run.dirty => gate(view, &run.commit),
+            Some(run) if !run.dirty => {
+                let mut actions = gate(view, &run.commit);
+                // What somebody tries by hand starts nothing.
+                let is_ours = event.actor == journal::Actor::Conductor;
+                actions.extend(view.newest_commit().filter(|_| is_ours).map(|(newest, _)| {
+                    Action::Start { commit: newest.clone(), occasion: end_of(run) }
+                }));
+                actions
+            }
             _ => vec![],
         },
         Fact::FindingAllowed { .. } => held_commit(view)
@@ -41,13 +49,17 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
         Fact::ReleaseCut { release, .. } => vec![deploy(release), Action::CleanUp],
 
         // Somebody asks.
-        Fact::RunRequested { commit: Some(commit), workflow: Some(workflow), event, inputs } => {
-            vec![Action::Run {
-                commit: commit.clone(),
-                workflow: workflow.clone(),
+        Fact::RunRequested { commit, workflow, event, inputs, payload } => {
+            let newest = view.newest_commit().map(|(id, _)| id);
+            let Some(commit) = commit.as_ref().or(newest).cloned() else { return vec![] };
+            let occasion = Occasion {
                 event: event.clone(),
                 inputs: inputs.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
-                again: None,
+                payload: payload.as_ref().map(ToString::to_string),
+            };
+            vec![match workflow.clone() {
+                Some(workflow) => Action::Run { commit, workflow, occasion, again: None },
+                None => Action::Start { commit, occasion },
             }]
         }
         Fact::CancelRequested { run } => vec![Action::Cancel { run: *run }],
@@ -194,11 +206,40 @@ fn runs_to_start(id: &CommitId, commit: &Commit) -> Vec<Action> {
         .map(|workflow| Action::Run {
             commit: id.clone(),
             workflow: workflow.clone(),
-            event: "push".to_owned(),
-            inputs: vec![],
+            occasion: Occasion::plain("push"),
             again: None,
         })
         .collect()
+}
+
+/// Returns the event that workflows hear with `workflow_run` when a run has ended.
+fn end_of(run: &journal::view::Run) -> Occasion {
+    let conclusion = match run.conclusion {
+        Some(Conclusion::Success | Conclusion::AllowedFailure) => "success",
+        Some(Conclusion::Cancelled) => "cancelled",
+        Some(Conclusion::Skipped) => "skipped",
+        _ => "failure",
+    };
+    let branch = run.git_ref.strip_prefix("refs/heads/").unwrap_or(&run.git_ref);
+    let payload = serde_json::json!({
+        "action": "completed",
+        "workflow": { "name": run.name, "path": run.workflow, "state": "active" },
+        "workflow_run": {
+            "id": run.id.0,
+            "run_number": run.id.0,
+            "run_attempt": 1,
+            "name": run.name,
+            "path": run.workflow,
+            "event": run.event,
+            "status": "completed",
+            "conclusion": conclusion,
+            "head_branch": branch,
+            "head_sha": run.commit.as_str(),
+            "created_at": run.at.to_string(),
+        },
+    });
+    let payload = Some(payload.to_string());
+    Occasion { event: "workflow_run.completed".to_owned(), inputs: vec![], payload }
 }
 
 fn run_again(view: &View, run: &journal::view::Run) -> Vec<Action> {
@@ -210,8 +251,7 @@ fn run_again(view: &View, run: &journal::view::Run) -> Vec<Action> {
     vec![Action::Run {
         commit: run.commit.clone(),
         workflow: run.workflow.clone(),
-        event: run.event.clone(),
-        inputs: vec![],
+        occasion: Occasion::plain(&run.event),
         again: Some(run.id),
     }]
 }

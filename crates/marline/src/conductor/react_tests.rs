@@ -27,13 +27,11 @@ impl Story {
 
     /// Folds a fact in and returns what the conductor does about it.
     fn then(&mut self, fact: Fact) -> Vec<Action> {
-        let event = Event {
-            id: EventId(self.next),
-            at: self.now(),
-            actor: Actor::Person("ana".into()),
-            cause: None,
-            fact,
-        };
+        self.then_by(Actor::Person("ana".into()), fact)
+    }
+
+    fn then_by(&mut self, actor: Actor, fact: Fact) -> Vec<Action> {
+        let event = Event { id: EventId(self.next), at: self.now(), actor, cause: None, fact };
         self.next += 1;
         self.view.apply(&event);
         react(&self.view, &event)
@@ -294,6 +292,36 @@ fn an_interrupted_run_is_run_again() {
     let mut story = Story::told([seen("a"), planned("a", &["ci.yml"]), run_started(1, "a")]);
     let again = story.then(run_finished(1, Conclusion::Interrupted));
     assert!(matches!(&again[..], [Action::Run { again: Some(RunId(1)), .. }]), "{again:?}");
+}
+
+#[test]
+fn the_end_of_a_run_of_its_own_starts_what_waits_for_it_at_the_newest_commit() {
+    let mut story = Story::told([seen("a"), run_started(1, "a"), seen("b")]);
+    let done = run_finished(1, Conclusion::Failure);
+    let actions = story.then_by(Actor::Conductor, done.clone());
+    let [Action::Start { commit, occasion }] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!((commit.as_str(), occasion.event.as_str()), ("b", "workflow_run.completed"));
+    let payload = occasion.payload().unwrap().unwrap();
+    assert_eq!(payload["workflow_run"]["conclusion"], "failure");
+    assert_eq!(payload["workflow_run"]["head_sha"], "a");
+    // One that somebody started by hand starts nothing.
+    assert_eq!(Story::told([seen("a"), run_started(1, "a")]).then(done), []);
+}
+
+#[test]
+fn a_wish_without_a_workflow_is_for_all_that_the_event_starts() {
+    let mut story = Story::told([seen("a")]);
+    let wish = |workflow: Option<&str>| Fact::RunRequested {
+        commit: None,
+        workflow: workflow.map(str::to_owned),
+        event: "repository_dispatch.ship".into(),
+        inputs: std::collections::BTreeMap::new(),
+        payload: Some(serde_json::json!({ "client_payload": 1 })),
+    };
+    let actions = story.then(wish(None));
+    assert!(matches!(&actions[..], [Action::Start { .. }]), "{actions:?}");
+    let actions = story.then(wish(Some("w.yml")));
+    assert!(matches!(&actions[..], [Action::Run { .. }]), "{actions:?}");
 }
 
 #[test]

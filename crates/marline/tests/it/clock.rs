@@ -51,7 +51,7 @@ fn a_clock_that_is_set_ends_no_step_early_and_holds_none_back() {
 }
 
 /// The library that answers programs who ask for the time.
-fn fake_clock() -> Option<PathBuf> {
+pub fn fake_clock() -> Option<PathBuf> {
     let folders = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
     let path = |folder| Path::new("/usr/lib").join(folder).join("faketime/libfaketimeMT.so.1");
     folders.map(path).into_iter().find(|path| path.exists())

@@ -24,5 +24,6 @@ mod proxied;
 mod reports;
 mod rules;
 mod running;
+mod starts;
 mod watching;
 mod world;
