@@ -513,8 +513,8 @@ async fn hosts_and_paths_lead_to_their_services() {
     let service = other.services.remove(&"web".into()).expect("one service");
     routes.services.insert("api".into(), service);
     routes.listeners[0].routes = vec![
-        Route { host: Some("shop.test".into()), path: "/".into(), service: "web".into() },
-        Route { host: Some("shop.test".into()), path: "/api".into(), service: "api".into() },
+        Route::new(Some("shop.test".into()), "/".into(), "web".into()),
+        Route::new(Some("shop.test".into()), "/api".into(), "api".into()),
     ];
     world.client.set_routes(&routes).await.expect("the table is sound");
     let mut line = Line::connect(world.address()).await;

@@ -245,6 +245,32 @@ fn mistakes_in_what_the_proxy_shall_do_are_told_with_their_place() {
 }
 
 #[test]
+fn mistakes_in_routes_and_pages_are_told_with_their_place() {
+    let lines = "x-marline:\n  sticky: session\n  error_pages: {\"200\": a.html, 5xx: b.html}\n  methods: get\n  \
+                 headers: {\"X Beta\": 1, X-Beta: 1}\n  compress: perhaps";
+    assert_eq!(
+        findings_of_service(lines),
+        [
+            "0.yaml:5:15: `sticky` must be `cookie`, not `session`",
+            "0.yaml:6:21: `200` is no status of an error",
+            "0.yaml:7:16: `get` is no method",
+            "0.yaml:8:17: `X Beta` is no name of a header",
+            "0.yaml:9:17: `compress` must be true or false, not `perhaps`",
+        ]
+    );
+    let web = |name: &str, more: &str| {
+        format!(
+            "  {name}:\n    build: .\n    ports: [\"80:80\"]\n    x-marline: {{hosts: [{name}.test]{more}}}\n"
+        )
+    };
+    let text = format!("services:\n{}{}", web("a", ", proxy_protocol: true"), web("b", ""));
+    assert_eq!(
+        findings_of(&text),
+        ["0.yaml:8:13: only one of `a` and `b` expects the PROXY protocol at port 80"]
+    );
+}
+
+#[test]
 fn a_missing_variable_is_told_where_it_stands_in_the_text() {
     let text =
         "services:\n  web:\n    image: \"repo/${NAME}:${TAG}\"\n    command: ${X:?say what}\n";

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::future::join;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, LOCATION, STRICT_TRANSPORT_SECURITY, UPGRADE},
+    header::{CONNECTION, LOCATION, SET_COOKIE, STRICT_TRANSPORT_SECURITY, UPGRADE},
     request::Parts,
 };
 use http_body::{Body, Frame, SizeHint};
@@ -27,16 +27,18 @@ use super::{
     ErrorKind,
     access_log::{Came, Entry, Log},
     breaker::{Place, Tripped},
+    encoding::{self, Encoder, Encoding},
     headers::{
         forwards_left, host_name, join_cookies, origin_form, remove_hop_by_hop, request_id,
         rewrite_request, settle_host, wanted_upgrade,
     },
     instance::Instance,
     listen::{Busy, Client},
-    page::{page, page_for_later},
+    page::{page, page_of},
     table::LiveService,
     trace,
     upstream::{BodyError, Outgoing, Upload, Upstream},
+    ways::Seen,
 };
 
 /// How often a request is tried at most. Only what cannot have been heard is tried again.
@@ -112,7 +114,7 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
         return sent_on_to_https(&host, port, &parts);
     }
     let id = request_id(&mut parts.headers);
-    let service = match client.find(&host_name(&host), parts.uri.path()).await {
+    let service = match client.find(&host_name(&host), parts.uri.path(), &parts).await {
         Ok(service) => service,
         Err((status, words)) => return page(status, words, &parts.headers, Some(&id)),
     };
@@ -126,13 +128,22 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
     if let Err(seconds) = service.may_ask(asked_by(client, &parts.headers)) {
         asked.answered(&service, StatusCode::TOO_MANY_REQUESTS);
         let status = StatusCode::TOO_MANY_REQUESTS;
-        return page_for_later(status, TOO_OFTEN, &parts.headers, Some(&id), seconds);
+        let headers = &parts.headers;
+        return page_of(&service.asked, status, TOO_OFTEN, headers, Some(&id), seconds);
     }
+    if service.asked.maintenance {
+        let (status, headers) = (StatusCode::SERVICE_UNAVAILABLE, &parts.headers);
+        asked.answered(&service, status);
+        return page_of(&service.asked, status, MAINTAINED, headers, Some(&id), MAINTAINED_FOR);
+    }
+    asked.stays_with = service.sticky.as_ref().and_then(|sticky| sticky.find(&parts.headers));
+    asked.reads = if service.asked.compress { Encoding::wanted(&parts.headers) } else { None };
     let most = service.limits.body_bytes;
     if body.size_hint().lower() > most.unwrap_or(u64::MAX) {
         let failure = Failure::TooLarge;
         asked.noted(failure.status());
-        return page(failure.status(), failure.words(), &parts.headers, Some(&id));
+        let (status, words) = (failure.status(), failure.words());
+        return page_of(&service.asked, status, words, &parts.headers, Some(&id), 1);
     }
 
     let protocol = wanted_upgrade(&parts.headers);
@@ -165,13 +176,20 @@ async fn find_and_forward(client: &Arc<Client>, request: Request<Incoming>) -> R
         Err(failure) => {
             let mut headers = http::HeaderMap::new();
             headers.extend(accept.map(|accept| (http::header::ACCEPT, accept)));
-            page(failure.status(), failure.words(), &headers, Some(&id))
+            let (status, words) = (failure.status(), failure.words());
+            page_of(&service.asked, status, words, &headers, Some(&id), 1)
         }
     }
 }
 
 /// What a client that asks too often reads.
 pub(super) const TOO_OFTEN: &str = "You ask more often than this service allows. Please wait.";
+
+/// What a client of a service that is being maintained reads, if there is no page.
+pub(super) const MAINTAINED: &str = "The service is being maintained. Please come back later.";
+
+/// After how many seconds such a client may come again.
+pub(super) const MAINTAINED_FOR: u64 = 60;
 
 /// Sees that a request has one sound `traceparent`.
 fn settle_trace(headers: &mut HeaderMap, id: &HeaderValue) {
@@ -229,10 +247,11 @@ impl Client {
         &self,
         host: &str,
         path: &str,
+        seen: &dyn Seen,
     ) -> Result<Arc<LiveService>, (StatusCode, &'static str)> {
         loop {
             let table = self.proxy.table.load();
-            let Some(service) = table.find(self.listener, host, path) else {
+            let Some(service) = table.find(self.listener, host, path, seen) else {
                 let words = "Nothing is served at this address.";
                 return Err((StatusCode::NOT_FOUND, words));
             };
@@ -437,6 +456,8 @@ async fn pass_on(
     }
     remove_hop_by_hop(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;
+    stay(client, &pass, response.headers_mut());
+    let encoder = encoder(&pass, &mut response);
     if response.body().is_end_stream() {
         if poll_fn(|context| Poll::Ready(upstream.is_reusable(context))).await {
             pass.instance.keep(upstream);
@@ -446,9 +467,36 @@ async fn pass_on(
     let stall = Duration::from_millis(pass.service.limits.stall_ms);
     response.map(|body| {
         let upstream = Some(upstream);
-        let answered = Answered { body, upstream, pass, stall, still: None };
-        Reply::from(Kind::Instance(Box::new(answered)))
+        let answered = Box::new(Answered { body, upstream, pass, stall, still: None });
+        Reply::from(match encoder {
+            None => Kind::Instance(answered),
+            Some(encoder) => Kind::Encoded(Box::new(Encoded::new(answered, encoder))),
+        })
     })
+}
+
+/// Gives a client the cookie that keeps it with its instance, unless it has it.
+fn stay(client: &Client, pass: &Pass, headers: &mut HeaderMap) {
+    let Some(sticky) = &pass.service.sticky else { return };
+    let is_known =
+        pass.asked.stays_with.as_ref().is_some_and(|one| Arc::ptr_eq(one, &pass.instance));
+    if !is_known {
+        let cookie = sticky.cookie(&pass.instance.target.instance, client.is_encrypted());
+        headers.extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
+    }
+}
+
+/// Returns what compresses an answer, if it shall be.
+fn encoder(pass: &Pass, response: &mut Response<Incoming>) -> Option<Encoder> {
+    if !pass.service.asked.compress {
+        return None;
+    }
+    let reads = pass.asked.reads.filter(|_| !response.body().is_end_stream());
+    let (status, is_head) = (response.status(), pass.asked.method == "HEAD");
+    // Made first: once the headers say so, it must be.
+    let encoder = reads.and_then(|encoding| Encoder::new(encoding).ok());
+    let reads = reads.filter(|_| encoder.is_some());
+    encoding::apply(reads, is_head, status, response.headers_mut()).and(encoder)
 }
 
 /// Joins client and instance for as long as both like, as for a WebSocket.
@@ -488,6 +536,10 @@ pub(super) struct Asked {
     path: String,
     /// Its line in the access log, where there is one.
     pub entry: Option<Box<Entry>>,
+    /// The instance that its client stays with.
+    stays_with: Option<Arc<Instance>>,
+    /// How its client can read a compressed answer, where that is wanted.
+    reads: Option<Encoding>,
 }
 
 impl Asked {
@@ -496,7 +548,7 @@ impl Asked {
 
     pub fn new(method: &str, path: &str) -> Self {
         let path = &path[..path.floor_char_boundary(Self::PATH)];
-        Self { method: method.to_owned(), path: path.to_owned(), entry: None }
+        Self { method: method.to_owned(), path: path.to_owned(), ..Self::default() }
     }
 
     /// Notes in the access log that the client got an answer of ours.
@@ -565,7 +617,12 @@ impl Pass {
             }
         }
         let started = Instant::now();
-        let found = match choose(client, service) {
+        let stays = asked.stays_with.as_ref().filter(|one| !one.is_avoided() && one.enter());
+        let found = match stays {
+            Some(instance) => Some((Arc::clone(service), Arc::clone(instance))),
+            None => choose(client, service),
+        };
+        let found = match found {
             None if !service.hold.is_zero() => {
                 somebody(client, service, started + service.hold).await
             }
@@ -752,6 +809,67 @@ pub(super) struct Reply {
 enum Kind {
     Own(Option<Bytes>),
     Instance(Box<Answered>),
+    Encoded(Box<Encoded>),
+}
+
+/// The answer of an instance, compressed as it comes.
+struct Encoded {
+    answered: Box<Answered>,
+    /// Nothing once all was given.
+    encoder: Option<Encoder>,
+    /// Whether it keeps something back.
+    keeps_back: bool,
+    trailers: Option<Frame<Bytes>>,
+}
+
+impl Encoded {
+    fn new(answered: Box<Answered>, encoder: Encoder) -> Self {
+        Self { answered, encoder: Some(encoder), keeps_back: false, trailers: None }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while let Some(encoder) = &mut self.encoder {
+            let ready = match self.answered.poll(context) {
+                // Nothing more comes for now, so the client gets what there is.
+                Poll::Pending if self.keeps_back => {
+                    self.keeps_back = false;
+                    match encoder.flush() {
+                        Ok(ready) if ready.is_empty() => return Poll::Pending,
+                        ready => ready,
+                    }
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        self.keeps_back = true;
+                        encoder.write(&data)
+                    }
+                    Err(trailers) => {
+                        self.trailers = Some(trailers);
+                        self.finish()
+                    }
+                },
+                Poll::Ready(Some(Err(error))) => {
+                    self.encoder = None;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) => self.finish(),
+            };
+            match ready {
+                Ok(ready) if ready.is_empty() => {}
+                Ok(ready) => return Poll::Ready(Some(Ok(Frame::data(ready)))),
+                Err(error) => {
+                    self.encoder = None;
+                    return Poll::Ready(Some(Err(BodyError::Encoding(error))));
+                }
+            }
+        }
+        Poll::Ready(self.trailers.take().map(Ok))
+    }
+
+    fn finish(&mut self) -> std::io::Result<Bytes> {
+        self.encoder.take().map_or_else(|| Ok(Bytes::new()), Encoder::finish)
+    }
 }
 
 struct Answered {
@@ -842,6 +960,7 @@ impl Body for Reply {
         match &mut self.kind {
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Instance(answered) => answered.poll(context),
+            Kind::Encoded(encoded) => encoded.poll(context),
         }
     }
 
@@ -849,6 +968,7 @@ impl Body for Reply {
         match &self.kind {
             Kind::Own(bytes) => bytes.is_none(),
             Kind::Instance(answered) => answered.body.is_end_stream(),
+            Kind::Encoded(encoded) => encoded.encoder.is_none() && encoded.trailers.is_none(),
         }
     }
 
@@ -858,6 +978,7 @@ impl Body for Reply {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Kind::Instance(answered) => answered.body.size_hint(),
+            Kind::Encoded(_) => SizeHint::default(),
         }
     }
 }

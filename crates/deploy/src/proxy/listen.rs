@@ -33,7 +33,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     Guards, forward, headers::peer_value, http1::serve as serve_ordinary, instance::now_ms,
-    serve::Proxy, tls::HTTP2,
+    proxy_protocol, serve::Proxy, tls::HTTP2,
 };
 
 /// How HTTP/2 with prior knowledge begins; no method of HTTP/1 does.
@@ -58,29 +58,65 @@ pub(super) async fn accept(proxy: Arc<Proxy>, address: SocketAddr, listener: Arc
         room.free(most).await;
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let table = proxy.table.load();
-                let (guards, tls) = (table.guards(address), table.tls.get(&address).cloned());
-                let redirect = table.redirect(address);
-                drop(table);
-                let client = Arc::new(Client {
+                let arrived = Arrived {
                     proxy: Arc::clone(&proxy),
                     listener: address,
-                    peer: peer_value(peer.ip()),
-                    address: peer.ip(),
-                    watch: Arc::default(),
-                    is_encrypted: tls.is_some(),
-                    redirect,
-                    _seat: room.enter(),
-                    _count: proxy.count_connection(),
-                });
-                match tls {
-                    None => tokio::spawn(serve(client, stream, guards)),
-                    Some(tls) => tokio::spawn(serve_encrypted(client, stream, guards, tls)),
+                    seat: room.enter(),
+                    count: proxy.count_connection(),
                 };
+                if proxy.table.load().expects_proxy_protocol(address) {
+                    tokio::spawn(arrived.ask_who(stream, peer.ip()));
+                } else {
+                    arrived.serve(stream, peer.ip());
+                }
             }
             // Out of file descriptors, most likely. Those in use come back.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
+    }
+}
+
+/// A connection that was accepted, before it is known who the client is.
+struct Arrived {
+    proxy: Arc<Proxy>,
+    listener: SocketAddr,
+    seat: Seat,
+    count: super::serve::Counted,
+}
+
+impl Arrived {
+    /// Reads who the client is, as the sender before us says, and serves it.
+    async fn ask_who(self, mut stream: TcpStream, sender: IpAddr) {
+        let patience = self.proxy.table.load().guards(self.listener).head_ms;
+        let read = proxy_protocol::read(&mut stream);
+        let read = tokio::time::timeout(Duration::from_millis(patience), read).await;
+        // Who does not begin so has nothing to do here, and hears nothing.
+        if let Ok(Ok(client)) = read {
+            self.serve(stream, client.unwrap_or(sender));
+        }
+    }
+
+    fn serve(self, stream: TcpStream, address: IpAddr) {
+        let Self { proxy, listener, seat, count } = self;
+        let table = proxy.table.load();
+        let (guards, tls) = (table.guards(listener), table.tls.get(&listener).cloned());
+        let redirect = table.redirect(listener);
+        drop(table);
+        let client = Arc::new(Client {
+            proxy,
+            listener,
+            peer: peer_value(address),
+            address,
+            watch: Arc::default(),
+            is_encrypted: tls.is_some(),
+            redirect,
+            _seat: seat,
+            _count: count,
+        });
+        match tls {
+            None => tokio::spawn(serve(client, stream, guards)),
+            Some(tls) => tokio::spawn(serve_encrypted(client, stream, guards, tls)),
+        };
     }
 }
 
@@ -111,6 +147,10 @@ impl Client {
     /// Returns for how many seconds the client shall come back encrypted only.
     pub fn hsts_seconds(&self) -> Option<u64> {
         self.is_encrypted.then(|| self.proxy.table.load().hsts_seconds(self.listener))?
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     pub fn is_behind_proxy(&self) -> bool {

@@ -27,13 +27,15 @@
 //!
 //! What only some services want is asked for in the table and is `None` for the others: lines about
 //! requests (`access_log`, without what `mask` takes for secrets), a trace context (`trace`), limits
-//! for each client (`limiter`) and for all together (`breaker`).
+//! for each client (`limiter`) and for all together (`breaker`), clients that stay with an instance
+//! (`sticky`), compression (`encoding`). The last two go the long way always.
 
 mod access_log;
 mod breaker;
 mod client;
 mod control;
 mod count;
+mod encoding;
 mod forward;
 mod gate;
 mod hand_over;
@@ -46,9 +48,11 @@ mod listen;
 mod mask;
 mod page;
 mod protocol;
+mod proxy_protocol;
 mod routes;
 mod serve;
 mod share;
+mod sticky;
 mod table;
 mod tally;
 mod tls;
@@ -62,6 +66,8 @@ pub use http1::read_anything as read_http1;
 pub use protocol::{
     Answer, Drained, Hold, InstanceStatus, Listening, Refusal, Request, SOCKET, Status,
 };
+#[doc(hidden)]
+pub use proxy_protocol::{NoHeader, read_header as read_proxy_protocol};
 pub use routes::{
     AccessLog, Certificate, CircuitBreakers, Guards, Limits, Listener, LogFormat, OutlierDetection,
     RateLimit, RetryBudget, Route, Routes, RoutesError, Service, Target, Tls, WHOLE,

@@ -6,7 +6,7 @@ use http::{
     header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 
-use super::forward::Reply;
+use super::{Service, forward::Reply};
 
 /// Returns an answer of our own, in words or in JSON.
 pub(super) fn page(
@@ -15,11 +15,13 @@ pub(super) fn page(
     asked: &HeaderMap,
     request_id: Option<&HeaderValue>,
 ) -> Response<Reply> {
-    page_for_later(status, words, asked, request_id, 1)
+    page_of(&Service::default(), status, words, asked, request_id, 1)
 }
 
-/// Returns an answer of our own that may ask to come again after some seconds.
-pub(super) fn page_for_later(
+/// Returns an answer in place of a service, on its own page if it has one; the client may come
+/// again after some seconds.
+pub(super) fn page_of(
+    service: &Service,
     status: StatusCode,
     words: &str,
     asked: &HeaderMap,
@@ -29,6 +31,8 @@ pub(super) fn page_for_later(
     let id = request_id.and_then(|id| id.to_str().ok());
     let (kind, text) = if wants_json(asked) {
         ("application/json", json(status, words, id))
+    } else if let Some(html) = service.error_page(status.as_u16()) {
+        ("text/html; charset=utf-8", html.to_owned())
     } else {
         ("text/plain; charset=utf-8", plain(status, words, id))
     };
@@ -50,19 +54,31 @@ pub(super) fn page_for_later(
     response
 }
 
+/// An answer of ours to a request of the short way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said<'a> {
+    pub status: u16,
+    pub words: &'a str,
+    pub wants_json: bool,
+    pub request_id: Option<&'a str>,
+    /// After how many seconds the client may come again, where the status asks for that.
+    pub retry_after: u64,
+    /// Whether the connection ends with it.
+    pub last: bool,
+    pub is_head: bool,
+    /// The service whose page is shown, if it is known and has one.
+    pub service: Option<&'a Service>,
+}
+
 /// Returns an answer of ours as it stands on the wire of HTTP/1.1.
-pub(super) fn bytes(
-    status: u16,
-    words: &str,
-    wants_json: bool,
-    request_id: Option<&str>,
-    retry_after: u64,
-    last: bool,
-    is_head: bool,
-) -> Vec<u8> {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    let (kind, text) = if wants_json {
+pub(super) fn bytes(said: Said<'_>) -> Vec<u8> {
+    let Said { words, request_id, retry_after, last, is_head, .. } = said;
+    let status = StatusCode::from_u16(said.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let html = said.service.and_then(|service| service.error_page(status.as_u16()));
+    let (kind, text) = if said.wants_json {
         ("application/json", json(status, words, request_id))
+    } else if let Some(html) = html {
+        ("text/html; charset=utf-8", html.to_owned())
     } else {
         ("text/plain; charset=utf-8", plain(status, words, request_id))
     };

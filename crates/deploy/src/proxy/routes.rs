@@ -43,6 +43,10 @@ pub struct Listener {
     /// Whether another proxy stands before us, so that its `X-Forwarded-*` headers are believed.
     #[serde(default)]
     pub behind_proxy: bool,
+    /// Whether each connection begins with a header of the PROXY protocol that says who the client
+    /// is. Connections without one are closed then, so only those who send it may reach the address.
+    #[serde(default)]
+    pub proxy_protocol: bool,
     /// What one client may ask of us.
     #[serde(default)]
     pub guards: Guards,
@@ -84,8 +88,9 @@ impl Listener {
     pub fn all_to(address: SocketAddr, service: impl Into<ServiceName>) -> Self {
         Self {
             address,
-            routes: vec![Route { host: None, path: "/".to_owned(), service: service.into() }],
+            routes: vec![Route::new(None, "/".to_owned(), service.into())],
             behind_proxy: false,
+            proxy_protocol: false,
             guards: Guards::default(),
             tls: None,
             redirect: None,
@@ -103,8 +108,22 @@ pub struct Route {
     /// A path and everything below it: `/api` covers `/api` and `/api/users`, not `/apis`.
     #[serde(default = "root")]
     pub path: String,
+    /// The methods it is for; any if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Headers that a request must have with just these values. Of routes to one place, the one
+    /// with the most conditions that hold wins.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// The service that answers.
     pub service: ServiceName,
+}
+
+impl Route {
+    /// Returns the route for a host, or any, and a path, without conditions.
+    pub fn new(host: Option<String>, path: String, service: ServiceName) -> Self {
+        Self { host, path, methods: Vec::new(), headers: BTreeMap::new(), service }
+    }
 }
 
 fn root() -> String {
@@ -147,6 +166,30 @@ pub struct Service {
     /// How long a request waits, in milliseconds, while no instance can be connected to.
     #[serde(default)]
     pub hold_ms: u64,
+    /// The name of the cookie by which a client stays with the instance that answered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<String>,
+    /// Whether answers are compressed for clients that can read them so.
+    #[serde(default)]
+    pub compress: bool,
+    /// HTML for answers that are ours, by status (`503`) or class (`5xx`). The status stays.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_pages: BTreeMap<String, String>,
+    /// Whether every request is answered 503, without asking an instance.
+    #[serde(default)]
+    pub maintenance: bool,
+}
+
+impl Service {
+    /// Returns the page for an answer of ours.
+    pub(super) fn error_page(&self, status: u16) -> Option<&str> {
+        if self.error_pages.is_empty() {
+            return None;
+        }
+        let page = self.error_pages.get(&status.to_string());
+        let class = || self.error_pages.get(&format!("{}xx", status / 100));
+        page.or_else(class).map(String::as_str)
+    }
 }
 
 /// Where a line is written for each request of a service.

@@ -19,8 +19,9 @@ use super::{
     instance::Instance,
     limiter::Limiter,
     share::{Deck, random_below},
+    sticky::Sticky,
     tls,
-    ways::Ways,
+    ways::{Seen, Ways},
 };
 
 /// How many tallies of instances that are gone are kept for those who have not read them yet.
@@ -42,6 +43,7 @@ pub(super) struct Table {
 struct Port {
     guards: Guards,
     behind_proxy: bool,
+    proxy_protocol: bool,
     redirect: Option<u16>,
     hsts_seconds: Option<u64>,
     ways: Ways,
@@ -49,9 +51,15 @@ struct Port {
 
 impl Table {
     /// Returns the service that answers for a host (lower case, without port) and path.
-    pub fn find(&self, listener: SocketAddr, host: &str, path: &str) -> Option<&Arc<LiveService>> {
+    pub fn find(
+        &self,
+        listener: SocketAddr,
+        host: &str,
+        path: &str,
+        seen: &dyn Seen,
+    ) -> Option<&Arc<LiveService>> {
         let port = self.ports.get(&listener)?;
-        port.ways.find(host, path)
+        port.ways.find(host, path, seen)
     }
 
     pub fn service(&self, name: &ServiceName) -> Option<&Arc<LiveService>> {
@@ -73,6 +81,10 @@ impl Table {
         self.ports.get(&listener)?.hsts_seconds
     }
 
+    pub fn expects_proxy_protocol(&self, listener: SocketAddr) -> bool {
+        self.ports.get(&listener).is_some_and(|port| port.proxy_protocol)
+    }
+
     pub fn is_behind_proxy(&self, listener: SocketAddr) -> bool {
         self.ports.get(&listener).is_some_and(|port| port.behind_proxy)
     }
@@ -92,6 +104,9 @@ pub(super) struct LiveService {
     pub limiter: Option<Arc<Limiter>>,
     pub breaker: Option<Arc<Breaker>>,
     pub hold: Duration,
+    pub sticky: Option<Sticky>,
+    /// What the table says of it.
+    pub asked: Service,
     /// How many requests wait for an instance.
     pub held: Arc<AtomicU32>,
     outliers: Option<OutlierDetection>,
@@ -108,6 +123,11 @@ struct LiveRelease {
 }
 
 impl LiveService {
+    /// Returns whether it wants what only the long way over hyper does.
+    pub fn goes_the_long_way(&self) -> bool {
+        self.sticky.is_some() || self.asked.compress
+    }
+
     /// Returns whether more than one release gets requests, so that every failure is news.
     pub fn is_contested(&self) -> bool {
         self.deck.is_some()
@@ -228,6 +248,7 @@ impl Registry {
             let port = Port {
                 guards: listener.guards.clone(),
                 behind_proxy: listener.behind_proxy,
+                proxy_protocol: listener.proxy_protocol,
                 redirect: listener.redirect,
                 hsts_seconds: listener.tls.as_ref().and_then(|tls| tls.hsts_seconds),
                 ways,
@@ -321,6 +342,12 @@ impl Registry {
             hold: Duration::from_millis(service.hold_ms),
             held: before.map(|before| Arc::clone(&before.held)).unwrap_or_default(),
             outliers: service.outlier_detection,
+            sticky: service.sticky.as_ref().map(|cookie| {
+                let instances = releases.iter().flat_map(|release| &release.instances);
+                Sticky::new(cookie, instances)
+            }),
+            // The targets are known otherwise.
+            asked: Service { targets: Vec::new(), ..service.clone() },
             budget: budget.unwrap_or_else(|| Arc::new(Budget::new(service.retry_budget))),
             name: name.clone(),
             limits: service.limits.clone(),
@@ -397,6 +424,10 @@ mod tests {
 
     use super::{super::Route, *};
 
+    fn get() -> http::request::Parts {
+        http::Request::new(()).into_parts().0
+    }
+
     fn table(ways: &[(Option<&str>, &str, &str)]) -> (Table, SocketAddr) {
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
         let mut routes = Routes { version: 1, ..Routes::default() };
@@ -404,11 +435,8 @@ mod tests {
         listener.routes.clear();
         for (host, path, service) in ways {
             routes.services.insert((*service).into(), Service::default());
-            listener.routes.push(Route {
-                host: host.map(str::to_owned),
-                path: (*path).to_owned(),
-                service: (*service).into(),
-            });
+            let host = host.map(str::to_owned);
+            listener.routes.push(Route::new(host, (*path).to_owned(), (*service).into()));
         }
         routes.listeners.push(listener);
         routes.check().expect("the table is sound");
@@ -425,7 +453,8 @@ mod tests {
             (Some("WWW.shop.test"), "/", "www"),
             (Some("www.shop.test"), "/api", "www-api"),
         ]);
-        let found = |host, path| table.find(address, host, path).map(|live| live.name.to_string());
+        let found =
+            |host, path| table.find(address, host, path, &get()).map(|live| live.name.to_string());
         let is = |host, path, name: &str| assert_eq!(found(host, path).as_deref(), Some(name));
         is("a.test", "/", "rest");
         is("a.test", "/api", "api");
@@ -436,7 +465,7 @@ mod tests {
         is("www.shop.test", "/x", "www");
         is("www.shop.test", "/api/x", "www-api");
         let elsewhere = SocketAddr::from(([127, 0, 0, 1], 81));
-        assert!(table.find(elsewhere, "a.test", "/").is_none());
+        assert!(table.find(elsewhere, "a.test", "/", &get()).is_none());
     }
 
     /// Returns the service by the rule as it is documented, looking at every route.
@@ -482,7 +511,7 @@ mod tests {
             path in "(/|a|b){0,6}|\\*",
         ) {
             let (table, address) = table(&ways);
-            let found = table.find(address, host, &path).map(|live| live.name.to_string());
+            let found = table.find(address, host, &path, &get()).map(|live| live.name.to_string());
             prop_assert_eq!(found.as_deref(), by_rule(&ways, host, &path));
         }
     }

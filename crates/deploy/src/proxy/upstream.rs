@@ -236,6 +236,8 @@ pub(super) enum BodyError {
     Client(#[source] hyper::Error),
     #[error("the answer of the instance broke off")]
     Instance(#[source] hyper::Error),
+    #[error("the answer could not be compressed")]
+    Encoding(#[source] io::Error),
     #[error("the answer of the instance stood still for too long")]
     Stalled,
 }

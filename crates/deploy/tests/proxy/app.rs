@@ -175,6 +175,18 @@ async fn answer(mut request: Request<Incoming>, state: Arc<State>) -> io::Result
         }
         "/headers" => Ok(text(&headers(&request))),
         "/events" => Ok(events(state)),
+        "/told" => {
+            let mut response = events(state);
+            let kind = HeaderValue::from_static("text/event-stream");
+            response.headers_mut().insert("content-type", kind);
+            Ok(response)
+        }
+        "/prose" => {
+            let mut response = text(&"It says the same again and again. ".repeat(2_000));
+            let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert("content-type", kind);
+            Ok(response)
+        }
         "/break-off" => Ok(break_off(state)),
         "/trailers" => Ok(trailers()),
         "/socket" => {

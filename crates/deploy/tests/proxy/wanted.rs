@@ -1,14 +1,16 @@
 //! What only some services want of the proxy: an access log, a trace, limits, patience.
 
 use std::{
+    io::Read as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use deploy::proxy::{
-    AccessLog, CircuitBreakers, LogFormat, OutlierDetection, RateLimit, RetryBudget, Routes,
+    AccessLog, CircuitBreakers, LogFormat, OutlierDetection, RateLimit, RetryBudget, Route, Routes,
     Service,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
     app::App,
@@ -275,4 +277,175 @@ async fn requests_wait_for_a_service_without_instances_but_not_for_ever() {
     line.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     world.route(&[(&app, 10_000)]).await;
     assert_eq!(line.hear().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_stays_with_the_instance_that_answered_it() {
+    let (one, two) = (App::start("one").await, App::start("two").await);
+    let sticky = |_: &World, service: &mut Service| {
+        one_release(service);
+        service.sticky = Some("stay".into());
+    };
+    let world = wanted(&[&one, &two], sticky).await;
+    let mut line = Line::connect(world.address()).await;
+    let first = line.get("/").await;
+    let cookie = first.header("set-cookie").expect("it gets one").to_owned();
+    assert!(cookie.ends_with("; path=/; httponly; samesite=lax"), "{cookie}");
+    let cookie = cookie.split(';').next().expect("a pair");
+    let ask = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; {cookie}\r\n\r\n");
+    for _ in 0..20 {
+        let again = line.ask(&ask).await;
+        assert_eq!((&again.body, again.header("set-cookie")), (&first.body, None));
+    }
+    // Once its instance is gone from the table, another answers and keeps it.
+    let left = if first.body == "one" { &two } else { &one };
+    let mut routes = world.table(&[(left, 10_000)]);
+    sticky(&world, only(&mut routes));
+    world.client.set_routes(&routes).await.expect("the table is sound");
+    let moved = line.ask(&ask).await;
+    assert_eq!(moved.body, left.name);
+    assert!(moved.header("set-cookie").is_some());
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_clients_that_can_read_them() {
+    let app = App::start("one").await;
+    let world = wanted(&[&app], |_, service| service.compress = true).await;
+    let mut line = Line::connect(world.address()).await;
+    let ask = |path: &str, encodings: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {encodings}\r\n\r\n")
+    };
+    let plain = line.ask(&ask("/prose", "identity")).await;
+    assert_eq!(plain.header("content-encoding"), None);
+    assert_eq!(plain.header("vary"), Some("accept-encoding"));
+    let prose = plain.body.clone();
+    assert!(prose.len() > 50_000, "{}", prose.len());
+    for encoding in ["gzip", "zstd", "br"] {
+        line.send(&ask("/prose", encoding)).await;
+        let (heard, body) = line.hear_bytes().await;
+        assert_eq!(heard.header("content-encoding"), Some(encoding));
+        assert_eq!(heard.header("content-length"), None);
+        assert!(body.len() < prose.len() / 10, "{encoding}: {}", body.len());
+        let mut text = String::new();
+        let read = match encoding {
+            "gzip" => flate2::read::GzDecoder::new(&*body).read_to_string(&mut text),
+            "zstd" => zstd::Decoder::new(&*body).expect("zstd").read_to_string(&mut text),
+            _ => brotli::Decompressor::new(&*body, 4_096).read_to_string(&mut text),
+        };
+        read.expect(encoding);
+        assert_eq!(text, prose, "{encoding}");
+    }
+    let small = line.ask(&ask("/", "gzip")).await;
+    assert_eq!((&*small.body, small.header("content-encoding")), ("one", None));
+}
+
+#[tokio::test]
+async fn what_is_compressed_arrives_when_it_is_sent() {
+    let app = App::start("one").await;
+    let world = wanted(&[&app], |_, service| service.compress = true).await;
+    let mut line = Line::connect(world.address()).await;
+    line.send("GET /told HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n").await;
+    let head = line.read_until("\r\n\r\n").await.to_ascii_lowercase();
+    assert!(head.contains("content-encoding: gzip"), "{head}");
+    for number in 0..3 {
+        app.open_gate();
+        // The event is one chunk, or the head of the stream and it are two.
+        let mut chunk = line.read_chunk().await;
+        if number == 0 && chunk.len() <= 10 {
+            chunk = line.read_chunk().await;
+        }
+        assert!(!chunk.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_the_service_is_shown_with_the_status_that_is_true() {
+    let app = App::start("one").await;
+    let page = |service: &mut Service| {
+        service.error_pages.insert("5xx".into(), "<p>Soon back</p>".into());
+    };
+    let world = wanted(&[], |_, service| page(service)).await;
+    let mut line = Line::connect(world.address()).await;
+    let answer = line.get("/").await;
+    assert_eq!((answer.status, &*answer.body), (503, "<p>Soon back</p>"));
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    let json = line.ask("GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n").await;
+    assert!(json.body.starts_with('{'), "a program gets no page: {}", json.body);
+    assert_eq!(http2(world.address(), &["/"]).await, ["<p>Soon back</p>"]);
+    let mut routes = world.table(&[(&app, 10_000)]);
+    page(only(&mut routes));
+    only(&mut routes).maintenance = true;
+    world.client.set_routes(&routes).await.expect("the table is sound");
+    let answer = line.get("/").await;
+    assert_eq!((answer.status, &*answer.body), (503, "<p>Soon back</p>"));
+    assert_eq!(answer.header("retry-after"), Some("60"));
+    assert_eq!(app.requests(), 0, "nobody is asked");
+    let mut routes = world.table(&[(&app, 10_000)]);
+    page(only(&mut routes));
+    world.client.set_routes(&routes).await.expect("the table is sound");
+    let own = line.get("/status/500").await;
+    assert_eq!((own.status, &*own.body), (500, "one"), "what the instance says is its own");
+}
+
+#[tokio::test]
+async fn routes_may_depend_on_methods_and_headers() {
+    let (plain, posts, beta) =
+        (App::start("plain").await, App::start("posts").await, App::start("beta").await);
+    let world = World::start().await;
+    let mut routes = world.table(&[]);
+    routes.services.clear();
+    routes.listeners[0].routes.clear();
+    for app in [&plain, &posts, &beta] {
+        let target = world.table(&[(app, 10_000)]);
+        let service = target.services.into_values().next().expect("one service");
+        routes.services.insert(app.name.into(), service);
+        routes.listeners[0].routes.push(Route::new(None, "/".into(), app.name.into()));
+    }
+    routes.version = world.table(&[]).version;
+    routes.listeners[0].routes[1].methods = vec!["POST".into(), "PUT".into()];
+    routes.listeners[0].routes[2].headers.insert("x-beta".into(), "1".into());
+    world.client.set_routes(&routes).await.expect("the table is sound");
+    let mut line = Line::connect(world.address()).await;
+    // The second way is the long one: it asks to change the protocol.
+    for more in ["", "Connection: upgrade\r\nUpgrade: other\r\n"] {
+        for (method, header, name) in [
+            ("GET", "", "plain"),
+            ("PUT", "", "posts"),
+            ("GET", "X-Beta: 1\r\n", "beta"),
+            ("GET", "X-Beta: 2\r\n", "plain"),
+        ] {
+            let ask = format!("{method} / HTTP/1.1\r\nHost: a\r\n{more}{header}\r\n");
+            assert_eq!(line.ask(&ask).await.body, name, "{method} {header}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_load_balancer_before_us_says_who_the_client_is() {
+    let app = App::start("one").await;
+    let world = World::start().await;
+    let mut routes = world.table(&[(&app, 10_000)]);
+    routes.listeners[0].proxy_protocol = true;
+    world.client.set_routes(&routes).await.expect("the table is sound");
+    let ask = "GET /headers HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (header, client) in [
+        (&b"PROXY TCP4 192.0.2.7 10.0.0.1 56324 443\r\n"[..], "192.0.2.7"),
+        (&b"PROXY UNKNOWN\r\n"[..], "127.0.0.1"),
+        (
+            &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\x0a\0\0\x01\0\x50\x01\xbb"[..],
+            "192.0.2.8",
+        ),
+    ] {
+        let mut line = Line::connect(world.address()).await;
+        line.stream.write_all(header).await.expect("the proxy reads");
+        let heard = line.ask(ask).await.body;
+        assert!(heard.contains(&format!("x-forwarded-for: {client}\n")), "{heard}");
+    }
+    let mut line = Line::connect(world.address()).await;
+    line.send(ask).await;
+    let mut rest = Vec::new();
+    // It may be a reset, because what was sent was not read.
+    let _ = line.stream.read_to_end(&mut rest).await;
+    assert!(rest.is_empty(), "who does not say it hears nothing");
+    assert_eq!(app.requests(), 3);
 }

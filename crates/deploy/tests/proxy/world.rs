@@ -300,15 +300,35 @@ impl Line {
         heard.expect("the proxy answers in time").expect("the proxy answers")
     }
 
-    /// Reads one answer whole.
+    /// Reads one answer whole, and gives its body as it came.
+    pub async fn hear_bytes(&mut self) -> (Heard, Vec<u8>) {
+        let heard = tokio::time::timeout(PATIENCE, self.try_hear_bytes()).await;
+        heard.expect("the proxy answers in time").expect("the proxy answers")
+    }
+
+    /// Reads one chunk of an answer.
+    pub async fn read_chunk(&mut self) -> Vec<u8> {
+        let size = self.read_until("\r\n").await;
+        let size = usize::from_str_radix(size.trim(), 16).expect("a chunk has a size");
+        let mut chunk = self.read_exactly(size + 2).await;
+        chunk.truncate(size);
+        chunk
+    }
+
     async fn try_hear(&mut self) -> std::io::Result<Heard> {
+        let (mut heard, body) = self.try_hear_bytes().await?;
+        heard.body = String::from_utf8_lossy(&body).into_owned();
+        Ok(heard)
+    }
+
+    async fn try_hear_bytes(&mut self) -> std::io::Result<(Heard, Vec<u8>)> {
         let head = self.take_until(b"\r\n\r\n").await?;
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.get(9..12)?.parse().ok());
         let headers = lines.filter_map(|line| line.split_once(": "));
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let mut heard =
+        let heard =
             Heard { status: status.unwrap_or(0), body: String::new(), headers: headers.collect() };
         let length = heard.header("content-length").and_then(|length| length.parse().ok());
         let mut body = Vec::new();
@@ -326,8 +346,7 @@ impl Line {
                 body.extend_from_slice(&chunk[..size]);
             }
         }
-        heard.body = String::from_utf8_lossy(&body).into_owned();
-        Ok(heard)
+        Ok((heard, body))
     }
 
     pub async fn read_until(&mut self, end: &str) -> String {

@@ -235,6 +235,14 @@ impl Conductor {
                 listener.routes.extend(spec.routes(name));
             }
             self.encrypt(&spec, &mut listeners);
+            if spec.proxy_protocol {
+                let redirect = spec.tls.as_ref().and_then(|tls| tls.redirect.as_ref());
+                for address in spec.listeners.iter().chain(redirect) {
+                    if let Some(listener) = listeners.get_mut(address) {
+                        listener.proxy_protocol = true;
+                    }
+                }
+            }
             let targets = service
                 .instances
                 .values()

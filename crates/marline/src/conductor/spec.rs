@@ -33,6 +33,9 @@ const ALIVE_FOR: Duration = Duration::from_secs(1);
 const LOG_BYTES: u64 = 64 << 20;
 const LOG_FILES: u32 = 5;
 
+/// Largest page for answers of the proxy's own; it is part of each table.
+const PAGE_BYTES: usize = 128 << 10;
+
 /// One service of one release, and everything that is known about how it runs.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -44,6 +47,12 @@ pub struct Spec {
     hosts: Vec<String>,
     /// Path prefixes it answers to; empty is any.
     paths: Vec<String>,
+    /// Methods it answers to; empty is any.
+    methods: Vec<String>,
+    /// Headers, with their values, that a request to it has.
+    headers: BTreeMap<String, String>,
+    /// Whether its listeners expect the PROXY protocol.
+    pub proxy_protocol: bool,
     /// How its listeners encrypt, if they do.
     pub tls: Option<Encryption>,
     /// What the proxy shall do for it, but for the instances.
@@ -238,9 +247,9 @@ impl Spec {
             .flat_map(|host| {
                 let service = service.clone();
                 paths.iter().map(move |path| Route {
-                    host: host.clone(),
-                    path: path.clone(),
-                    service: service.clone(),
+                    methods: self.methods.clone(),
+                    headers: self.headers.clone(),
+                    ..Route::new(host.clone(), path.clone(), service.clone())
                 })
             })
             .collect()
@@ -311,7 +320,7 @@ pub fn specify(
     }
     let services = plans.into_iter().filter_map(|plan| {
         let service = project.services.get(plan.service.as_str())?;
-        Some((plan.service.clone(), Arc::new(spec(plan, service))))
+        Some((plan.service.clone(), Arc::new(spec(plan, service, read, &mut findings))))
     });
     let services = services.collect();
     Specifications { services, findings, project: Some(project), is_detected, files }
@@ -336,7 +345,12 @@ fn not_run(project: &Project, plan: &ServicePlan) -> Option<Finding> {
     })
 }
 
-fn spec(plan: ServicePlan, service: &Service) -> Spec {
+fn spec(
+    plan: ServicePlan,
+    service: &Service,
+    read: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Vec<Finding>,
+) -> Spec {
     let listeners = plan
         .published
         .iter()
@@ -393,7 +407,12 @@ fn spec(plan: ServicePlan, service: &Service) -> Spec {
     Spec {
         listeners,
         tls,
-        wanted: wanted(&service.marline),
+        wanted: wanted(service, read, findings),
+        methods: service.marline.methods.iter().map(|method| method.value.clone()).collect(),
+        headers: (service.marline.headers.iter())
+            .map(|(name, value)| (name.clone(), value.value.clone()))
+            .collect(),
+        proxy_protocol: service.marline.proxy_protocol.as_deref() == Some(&true),
         hosts,
         paths: service.marline.paths.iter().map(|path| path.value.clone()).collect(),
         asked,
@@ -416,9 +435,14 @@ fn spec(plan: ServicePlan, service: &Service) -> Spec {
 }
 
 /// Returns what the proxy shall do for a service, as its `x-marline` says.
-fn wanted(marline: &Marline) -> deploy::proxy::Service {
+fn wanted(
+    service: &Service,
+    read: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Vec<Finding>,
+) -> deploy::proxy::Service {
     use deploy::proxy::{self, CircuitBreakers, OutlierDetection, RateLimit, RetryBudget};
 
+    let marline = &service.marline;
     let milliseconds = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let access_log = marline.access_log.as_ref().map(|log| proxy::AccessLog {
         file: log.file.clone().unwrap_or_default().into(),
@@ -463,8 +487,36 @@ fn wanted(marline: &Marline) -> deploy::proxy::Service {
         outlier_detection,
         retry_budget,
         hold_ms: marline.hold.as_deref().map_or(0, milliseconds),
+        sticky: marline.sticky.as_ref().map(|_| format!("marline-{}", service.name)),
+        compress: marline.compress.as_deref() == Some(&true),
+        error_pages: error_pages(marline, read, findings),
+        maintenance: marline.maintenance.as_deref() == Some(&true),
         ..deploy::proxy::Service::default()
     }
+}
+
+/// Reads the pages for answers of the proxy's own.
+fn error_pages(
+    marline: &Marline,
+    read: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, String> {
+    let mut pages = BTreeMap::new();
+    for (status, path) in &marline.error_pages {
+        let problem = match read(path.strip_prefix("./").unwrap_or(path)) {
+            Some(page) if page.len() <= PAGE_BYTES => {
+                pages.insert(status.clone(), page);
+                continue;
+            }
+            Some(_) => {
+                format!("the page `{}` is larger than {} KiB", path.value, PAGE_BYTES / 1024)
+            }
+            None => format!("the page `{}` is not a text file of the commit", path.value),
+        };
+        let finding = Finding::error("error-page", problem, path.place.clone());
+        findings.push(finding.help("name a file of HTML from the directory of the repository"));
+    }
+    pages
 }
 
 /// Returns a directory's name, for the name of a project.

@@ -114,3 +114,29 @@ fn what_a_service_wants_of_the_proxy_is_done() {
     let first = read().lines().next().unwrap().to_owned();
     assert!(first.contains("\"query\":\"token=***\"") && first.contains("trace_id"), "{first}");
 }
+
+#[test]
+fn maintenance_shows_the_page_of_the_commit_with_the_status_that_is_true() {
+    let port = free_port();
+    let compose = |maintenance: &str| {
+        format!(
+            "services:\n  web:\n    build: .\n    command: python3 web.py\n    \
+             ports: [\"{port}:8000\"]\n    x-marline: {{http: /up, sticky: cookie, compress: true, \
+             error_pages: {{5xx: pages/back.html}}, maintenance: {maintenance}, \
+             strategy: blue-green}}\n    deploy: {{update_config: {{monitor: 1s}}}}\n"
+        )
+    };
+    let mut world = World::new();
+    world.commit(
+        "first",
+        &[("web.py", &service("one", "False")), ("compose.yaml", &compose("true"))],
+    );
+    world.marline(["up"]).ends(1).says("compose.yaml:6:79").says("`pages/back.html` is not a text");
+    world.commit("page", &[("pages/back.html", "<p>Soon back</p>")]);
+    world.up();
+    world.wait_deployed();
+    assert_eq!(get(port, "/"), Some((503, "<p>Soon back</p>".into())));
+    world.commit("over", &[("compose.yaml", &compose("false"))]);
+    world.wait_deployed();
+    assert_eq!(get(port, "/"), Some((200, "one".into())));
+}

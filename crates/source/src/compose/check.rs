@@ -236,6 +236,17 @@ fn check_tls(project: &Project, findings: &mut Vec<Finding>) {
                         .help("give both a `tls`, or publish one of them at another port"),
                 );
             }
+            let asks = |service: &Service| service.marline.proxy_protocol.as_deref() == Some(&true);
+            if asks(other) != asks(service) {
+                let message = format!(
+                    "only one of `{}` and `{}` expects the PROXY protocol at port {}",
+                    other.name, service.name, range.first
+                );
+                findings.push(
+                    Finding::error("compose-conflict", message, port.place.clone())
+                        .help("a connection begins before its service is known: say it of both"),
+                );
+            }
         }
         let Some(tls) = &service.marline.tls else { continue };
         let Some(first) = service.ports.iter().find(|port| port.published.is_some()) else {

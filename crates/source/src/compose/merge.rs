@@ -71,7 +71,7 @@ fn long_service(service: &mut Item) {
         extends.content = record(&extends.at, [("service", name)]).content;
     }
     if let Some(marline) = service.get_mut("x-marline") {
-        for key in ["hosts", "paths"] {
+        for key in ["hosts", "paths", "methods"] {
             long_in(marline, key, |item| {
                 if let Content::Text(_) = &item.content {
                     let only = Item::new(&item.at, item.content.clone());

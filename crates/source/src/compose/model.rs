@@ -701,6 +701,20 @@ pub struct Marline {
     pub retry_budget: Option<Spanned<RetryBudget>>,
     /// How long a request waits for an instance.
     pub hold: Option<Spanned<Duration>>,
+    /// Whether a client stays with the instance that answered it.
+    pub sticky: Option<Spanned<bool>>,
+    /// Whether answers are compressed for clients that can read them so.
+    pub compress: Option<Spanned<bool>>,
+    /// The files of pages for answers of the proxy's own, by status or class.
+    pub error_pages: IndexMap<String, Spanned<String>>,
+    /// Whether every request is answered 503.
+    pub maintenance: Option<Spanned<bool>>,
+    /// The methods it answers to.
+    pub methods: Vec<Spanned<String>>,
+    /// The headers, with their values, that a request to it has.
+    pub headers: IndexMap<String, Spanned<String>>,
+    /// Whether connections to its published ports begin with a header of the PROXY protocol.
+    pub proxy_protocol: Option<Spanned<bool>>,
 }
 
 /// Where a line is written for each request of a service.

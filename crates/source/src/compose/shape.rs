@@ -376,13 +376,19 @@ static MARLINE: Shape = Record(
             &Record(&[("budget_percent", &Whole), ("min_retries_per_second", &Whole)], &[]),
         ),
         ("hold", &Text),
+        ("sticky", &Text),
+        ("compress", &Truth),
+        ("error_pages", &Map(&Text)),
+        ("maintenance", &Truth),
+        ("methods", &TEXT_OR_TEXTS),
+        ("headers", &Map(&Scalar)),
+        ("proxy_protocol", &Truth),
     ],
     &[],
 );
 
 /// Keys of `x-marline` that are agreed and come later.
-const MARLINE_LATER: [&str; 7] =
-    ["sticky", "gate", "schedule", "overlap", "autoscale", "preview", "run"];
+const MARLINE_LATER: [&str; 6] = ["gate", "schedule", "overlap", "autoscale", "preview", "run"];
 
 static SERVICE: Shape = Record(
     &[

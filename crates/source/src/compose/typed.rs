@@ -708,7 +708,74 @@ impl Reader<'_> {
                 Spanned::new(budget, item.place())
             }),
             hold: self.duration(item, "hold"),
+            sticky: self.word(item, "sticky", &[("cookie", true)]),
+            compress: self.truth(item, "compress"),
+            error_pages: self.error_pages(item),
+            maintenance: self.truth(item, "maintenance"),
+            methods: self.methods(item),
+            headers: self.headers(item),
+            proxy_protocol: self.truth(item, "proxy_protocol"),
         }
+    }
+
+    fn error_pages(&mut self, item: &Item) -> IndexMap<String, Spanned<String>> {
+        let mut pages = IndexMap::new();
+        for entry in item.get("error_pages").map_or(&[][..], Item::entries) {
+            let is_status = entry.key.len() == 3 && entry.key.starts_with(['4', '5']) && {
+                let rest = &entry.key[1..];
+                rest == "xx" || rest.bytes().all(|byte| byte.is_ascii_digit())
+            };
+            if !is_status {
+                self.findings.push(
+                    Finding::error(
+                        "compose-value",
+                        format!("`{}` is no status of an error", entry.key),
+                        entry.key_at.place(),
+                    )
+                    .help("write `503` for one, `5xx` or `4xx` for all of a kind"),
+                );
+            } else if let Some(path) = entry.value.scalar() {
+                pages.insert(entry.key.clone(), Spanned::new(path, entry.value.place()));
+            }
+        }
+        pages
+    }
+
+    fn methods(&mut self, item: &Item) -> Vec<Spanned<String>> {
+        let methods = texts(item, "methods");
+        for (method, written) in
+            methods.iter().zip(item.get("methods").map_or(&[][..], Item::items))
+        {
+            if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+                self.wrong(
+                    written,
+                    format!("`{}` is no method", method.value),
+                    "write it as it is sent: `GET`",
+                );
+            }
+        }
+        methods
+    }
+
+    fn headers(&mut self, item: &Item) -> IndexMap<String, Spanned<String>> {
+        let mut headers = IndexMap::new();
+        for entry in item.get("headers").map_or(&[][..], Item::entries) {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            if entry.key.is_empty() || !entry.key.bytes().all(fits) {
+                self.findings.push(
+                    Finding::error(
+                        "compose-value",
+                        format!("`{}` is no name of a header", entry.key),
+                        entry.key_at.place(),
+                    )
+                    .help("write a name and the value it must have: `X-Beta: \"1\"`"),
+                );
+            } else if let Some(value) = entry.value.scalar() {
+                let value = Spanned::new(value, entry.value.place());
+                headers.insert(entry.key.to_ascii_lowercase(), value);
+            }
+        }
+        headers
     }
 
     fn positive(&mut self, item: &Item, key: &str) -> Option<Spanned<u32>> {

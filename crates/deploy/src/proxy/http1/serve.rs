@@ -20,11 +20,12 @@ use super::{
     super::{
         Guards, Limits,
         access_log::{Came, Entry, Log},
-        forward::{Asked, Failure, MOST_TRIES, Pass, TOO_OFTEN},
+        forward::{Asked, Failure, MAINTAINED, MAINTAINED_FOR, MOST_TRIES, Pass, TOO_OFTEN},
         listen::{Client, PREFACE},
-        page,
+        page::{self, Said},
         table::LiveService,
         trace,
+        ways::Seen,
     },
     exchange::{Exchange, Outcome},
     flow::Flow,
@@ -70,15 +71,25 @@ pub(crate) async fn serve(
             Ok((end, Reading::Ordinary(request))) => (end, request),
             Ok((_, Reading::Unusual)) => return Some(wire.into_parts()),
             Err(error) => {
-                let text =
-                    page::bytes(error.status(), &error.to_string(), false, None, 1, true, false);
-                say_and_part(&mut wire, &text, guards).await;
+                let said = Said {
+                    status: error.status(),
+                    words: &error.to_string(),
+                    wants_json: false,
+                    request_id: None,
+                    retry_after: 1,
+                    last: true,
+                    is_head: false,
+                    service: None,
+                };
+                say_and_part(&mut wire, &page::bytes(said), guards).await;
                 return None;
             }
         };
         is_new = false;
-        if !answer(client, &mut wire, &mut patience, guards, end, &request, &mut out).await {
-            return None;
+        match answer(client, &mut wire, &mut patience, guards, end, &request, &mut out).await {
+            Then::GoesOn => {}
+            Then::Ends => return None,
+            Then::GoesTheLongWay => return Some(wire.into_parts()),
         }
     }
 }
@@ -123,7 +134,16 @@ async fn read_head(
     }
 }
 
-/// Answers one request; returns whether another may follow on the connection.
+/// What becomes of a connection after a request.
+enum Then {
+    /// Another may follow.
+    GoesOn,
+    Ends,
+    /// Nothing was answered: the service wants what only the long way does.
+    GoesTheLongWay,
+}
+
+/// Answers one request, if it is one for the short way.
 async fn answer(
     client: &Arc<Client>,
     wire: &mut Wire,
@@ -132,11 +152,14 @@ async fn answer(
     end: usize,
     request: &Request,
     out: &mut Vec<u8>,
-) -> bool {
+) -> Then {
     let bytes = wire.bytes();
     let text = |range: &std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range.clone()]);
     let mut asked = Asked::new(&text(&request.method), &text(&request.path));
-    let found = find(client, &text(&request.host), &text(&request.path)).await;
+    let found = find(client, &text(&request.host), &text(&request.path), &bytes[..end]).await;
+    if found.as_ref().is_ok_and(|service| service.goes_the_long_way()) {
+        return Then::GoesTheLongWay;
+    }
     let id = out[request.id.clone()].to_vec();
     if let Ok(service) = &found {
         if service.trace {
@@ -150,24 +173,34 @@ async fn answer(
     wire.consume(end);
     let last = client.proxy.is_leaving() || !request.keeps_alive;
     let has_body = request.framing != Framing::Length(0);
-    let refuse = |status: u16, words: &str, retry_after: u64, last: bool| {
-        let id = std::str::from_utf8(&id).ok();
-        page::bytes(status, words, request.wants_json, id, retry_after, last, request.is_head)
+    let said = Said {
+        status: 0,
+        words: "",
+        wants_json: request.wants_json,
+        request_id: std::str::from_utf8(&id).ok(),
+        retry_after: 1,
+        last: last || has_body,
+        is_head: request.is_head,
+        service: None,
     };
     let service = match found {
         Ok(service) => service,
         Err((status, words)) => {
-            let last = last || has_body;
-            let text = refuse(status.as_u16(), words, 1, last);
-            return say(wire, &text, last, guards).await;
+            return say(wire, Said { status: status.as_u16(), words, ..said }, guards).await;
         }
     };
+    let said = Said { service: Some(&service.asked), ..said };
     if let Err(seconds) = service.may_ask(client.address) {
-        let (status, last) = (StatusCode::TOO_MANY_REQUESTS, last || has_body);
-        asked.answered(&service, status);
+        asked.answered(&service, StatusCode::TOO_MANY_REQUESTS);
         drop(asked);
-        let text = refuse(status.as_u16(), TOO_OFTEN, seconds, last);
-        return say(wire, &text, last, guards).await;
+        let said = Said { status: 429, words: TOO_OFTEN, retry_after: seconds, ..said };
+        return say(wire, said, guards).await;
+    }
+    if service.asked.maintenance {
+        asked.answered(&service, StatusCode::SERVICE_UNAVAILABLE);
+        drop(asked);
+        let said = Said { status: 503, words: MAINTAINED, retry_after: MAINTAINED_FOR, ..said };
+        return say(wire, said, guards).await;
     }
     let limits = service.limits.clone();
     let most = limits.body_bytes.unwrap_or(u64::MAX);
@@ -178,18 +211,17 @@ async fn answer(
     } else {
         let turn = Turn { client, guards, limits: &limits, request, head: out, last };
         match turn.pass_on(&service, asked, wire, patience).await {
-            Passed::Answered { goes_on: true } => return true,
+            Passed::Answered { goes_on: true } => return Then::GoesOn,
             Passed::Answered { goes_on: false } => {
                 part(wire).await;
-                return false;
+                return Then::Ends;
             }
-            Passed::Gone => return false,
+            Passed::Gone => return Then::Ends,
             Passed::Failed(failure) => failure,
         }
     };
-    let last = last || has_body;
-    let text = refuse(failure.status().as_u16(), failure.words(), 1, last);
-    say(wire, &text, last, guards).await
+    let said = Said { status: failure.status().as_u16(), words: failure.words(), ..said };
+    say(wire, said, guards).await
 }
 
 /// Begins the line of a request, from the head that its instance will see.
@@ -353,11 +385,25 @@ async fn run(
     .await
 }
 
+/// A head that was read strictly, for the conditions of routes.
+struct Lines<'a>(&'a [u8]);
+
+impl Seen for Lines<'_> {
+    fn method(&self) -> &[u8] {
+        self.0.split(|byte| *byte == b' ').next().unwrap_or_default()
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        trace::header(self.0, name)
+    }
+}
+
 /// Finds the service for a host and path, and waits with it where its requests are held.
 async fn find(
     client: &Client,
     host: &str,
     path: &str,
+    head: &[u8],
 ) -> Result<Arc<LiveService>, (http::StatusCode, &'static str)> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -368,16 +414,17 @@ async fn find(
     } else {
         Cow::Borrowed(name)
     };
-    client.find(&name, path).await
+    client.find(&name, path, &Lines(head)).await
 }
 
-/// Writes an answer of ours; returns whether the connection goes on.
-async fn say(wire: &mut Wire, text: &[u8], last: bool, guards: &Guards) -> bool {
-    if last {
-        say_and_part(wire, text, guards).await;
-        return false;
+/// Writes an answer of ours.
+async fn say(wire: &mut Wire, said: Said<'_>, guards: &Guards) -> Then {
+    let text = page::bytes(said);
+    if said.last {
+        say_and_part(wire, &text, guards).await;
+        return Then::Ends;
     }
-    say_only(wire, text, guards).await
+    if say_only(wire, &text, guards).await { Then::GoesOn } else { Then::Ends }
 }
 
 async fn say_and_part(wire: &mut Wire, text: &[u8], guards: &Guards) {
