@@ -369,6 +369,15 @@ fn tell(fact: &Fact) -> Told {
             ),
         )
         .about(Subject::Service(service.clone())),
+        Fact::MaintenanceRequested { service, is_on } => {
+            let text = if *is_on {
+                format!("{service} is being maintained: the proxy answers its requests with 503")
+            } else {
+                format!("The maintenance of {service} is over")
+            };
+            Told::new(if *is_on { Attention } else { Ok }, text)
+                .about(Subject::Service(service.clone()))
+        }
         Fact::RestartRequested { service } => {
             Told::new(Running, format!("Asked to restart {service}"))
                 .about(Subject::Service(service.clone()))

@@ -474,6 +474,13 @@ facts! {
         /// How many.
         count: u32,
     }
+    /// Somebody asked that a service's requests are answered by the proxy, or by instances again.
+    MaintenanceRequested 1 {
+        /// The service.
+        service: ServiceName,
+        /// Whether it shall be maintained.
+        is_on: bool,
+    }
     /// Somebody asked to start a service's instances again, one by one.
     RestartRequested 1 {
         /// The service.

@@ -325,6 +325,8 @@ pub struct Service {
     pub past: VecDeque<Instance>,
     /// How many instances ended without being asked to, ever.
     pub exits: u64,
+    /// Whether its requests are answered by the proxy while people work on it.
+    pub is_in_maintenance: bool,
 }
 
 /// One running copy of a service for one release.
@@ -804,6 +806,11 @@ impl View {
             Fact::ScaleRequested { service, count } => {
                 if let Some(service) = self.services.get_mut(service) {
                     service.replicas = *count;
+                }
+            }
+            Fact::MaintenanceRequested { service, is_on } => {
+                if let Some(service) = self.services.get_mut(service) {
+                    service.is_in_maintenance = *is_on;
                 }
             }
             Fact::DeploymentStarted {

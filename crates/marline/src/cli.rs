@@ -100,6 +100,8 @@ pub enum Command {
     Restart(ServiceArgs),
     /// Start the workflows that wait for a repository_dispatch of this type
     Dispatch(DispatchArgs),
+    /// Let the proxy answer for a service while people work on it
+    Maintenance(MaintenanceArgs),
     /// What runs, how healthy, since when
     #[command(alias = "ps")]
     Status,
@@ -642,6 +644,24 @@ pub struct ScaleArgs {
     /// Do not wait for the end
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// Options of `maintenance`.
+#[derive(Debug, Args)]
+pub struct MaintenanceArgs {
+    /// Whether it begins or ends
+    pub switch: Switch,
+    /// The service
+    pub service: String,
+}
+
+/// Whether something begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It begins.
+    On,
+    /// It ends.
+    Off,
 }
 
 /// A service.

@@ -86,6 +86,7 @@ fn run(cli: Cli) -> Outcome {
             Some(Command::Abort(args)) => command::wish::abort(&args, &global).await,
             Some(Command::Scale(args)) => command::wish::scale(&args, &global).await,
             Some(Command::Restart(args)) => command::wish::restart(&args, &global).await,
+            Some(Command::Maintenance(args)) => command::wish::maintenance(&args, &global).await,
             Some(Command::Status) => command::status::run(&global).await,
             Some(Command::Logs(args)) => command::logs::run(&args, &global).await,
             Some(Command::Metrics(args)) => command::metrics::run(&args, &global).await,

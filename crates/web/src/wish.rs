@@ -77,7 +77,9 @@ pub fn check(view: &View, fact: &Fact) -> Result<(), Refusal> {
             }
             Ok(())
         }
-        Fact::RestartRequested { service } => known_service(view, service).map(|_| ()),
+        Fact::RestartRequested { service } | Fact::MaintenanceRequested { service, .. } => {
+            known_service(view, service).map(|_| ())
+        }
         Fact::FindingAllowed { rule, path, reason, .. } => {
             needs_text("the rule", rule)?;
             needs_text("the path", path)?;
@@ -226,6 +228,7 @@ pub(crate) fn page_of(fact: &Fact) -> String {
     match fact {
         Fact::RollbackRequested { service: Some(service), .. }
         | Fact::ScaleRequested { service, .. }
+        | Fact::MaintenanceRequested { service, .. }
         | Fact::RestartRequested { service } => Subject::Service(service.clone()).path(),
         Fact::PromoteRequested { deployment } | Fact::AbortRequested { deployment } => {
             Subject::Deployment(*deployment).path()

@@ -1,4 +1,5 @@
-//! What somebody asks of the running conductor: deploy, rollback, promote, abort, scale, restart.
+//! What somebody asks of the running conductor: deploy, rollback, promote, abort, scale, restart,
+//! maintenance.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use journal::{
 };
 
 use crate::cli::{
-    DeployArgs, DeploymentArgs, Global, RollbackArgs, ScaleArgs, ServiceArgs, StrategyArg,
+    DeployArgs, DeploymentArgs, Global, MaintenanceArgs, RollbackArgs, ScaleArgs, ServiceArgs,
+    StrategyArg, Switch,
 };
 use crate::client;
 use crate::exit::{Exit, Failure, Outcome};
@@ -16,6 +18,9 @@ use crate::project::{Here, git_failure};
 
 /// How long the conductor may take to notice a commit on the branch that it follows.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the proxy may take to do as was asked.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long to wait for the end of what was asked for.
 const PATIENCE: Duration = Duration::from_mins(15);
@@ -158,6 +163,35 @@ pub async fn restart(args: &ServiceArgs, global: &Global) -> Outcome {
     let old = view.services.get(&service).map(|state| state.instances.keys().cloned().collect());
     let until = Until::Replaced { service: service.clone(), old: old.unwrap_or_default() };
     ask(&here, Fact::RestartRequested { service }, args.no_wait, "", until).await
+}
+
+/// Lets the proxy answer for a service while people work on it, or its instances again.
+pub async fn maintenance(args: &MaintenanceArgs, global: &Global) -> Outcome {
+    let here = Here::find(global)?;
+    let service = ServiceName::from(args.service.as_str());
+    let is_on = args.switch == Switch::On;
+    let undo = format!("marline maintenance {} {service}", if is_on { "off" } else { "on" });
+    let wish = Fact::MaintenanceRequested { service: service.clone(), is_on };
+    let exit = ask(&here, wish, false, &undo, Until::Answered).await?;
+    let in_force = tokio::time::timeout(IN_FORCE_WITHIN, in_force(&here, &service, is_on)).await;
+    match in_force {
+        Ok(()) => Ok(exit),
+        Err(_) if is_on => Err(Failure::new(Exit::TimedOut, "the proxy has not heard of it yet")),
+        Err(_) => Err(Failure::new(Exit::Failed, format!("{service} is still being maintained"))
+            .help("its release says `maintenance: true` under `x-marline`: commit it without")),
+    }
+}
+
+/// Waits until the proxy does as was asked.
+async fn in_force(here: &Here, service: &ServiceName, is_on: bool) {
+    let proxy = deploy::proxy::ProxyClient::new(here.state.proxy());
+    loop {
+        let routes = proxy.routes().await.unwrap_or_default();
+        if routes.services.get(service).is_some_and(|known| known.maintenance == is_on) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// What ends the wait.

@@ -72,7 +72,7 @@ pub fn react(view: &View, event: &Event) -> Vec<Action> {
         Fact::PromoteRequested { deployment } | Fact::AbortRequested { deployment } => {
             rollout::next(view, *deployment, event.at)
         }
-        Fact::ScaleRequested { service, .. } => {
+        Fact::ScaleRequested { service, .. } | Fact::MaintenanceRequested { service, .. } => {
             vec![Action::Reconcile { service: service.clone() }]
         }
         Fact::RestartRequested { service } => vec![Action::Restart { service: service.clone() }],

@@ -263,7 +263,7 @@ impl Conductor {
                 deploy::proxy::Service {
                     targets: targets.collect(),
                     weights: shares.collect(),
-                    ..self.wanted(name, &spec)
+                    ..self.wanted(name, &spec, service.is_in_maintenance)
                 },
             );
         }
@@ -271,8 +271,14 @@ impl Conductor {
     }
 
     /// Returns what the proxy shall do for a service, with its files at their places.
-    fn wanted(&self, name: &ServiceName, spec: &Spec) -> deploy::proxy::Service {
+    fn wanted(
+        &self,
+        name: &ServiceName,
+        spec: &Spec,
+        is_in_maintenance: bool,
+    ) -> deploy::proxy::Service {
         let mut wanted = spec.wanted.clone();
+        wanted.maintenance |= is_in_maintenance;
         if let Some(log) = &mut wanted.access_log {
             log.file = if log.file.as_os_str().is_empty() {
                 self.state.proxy().join("access").join(format!("{name}.log"))

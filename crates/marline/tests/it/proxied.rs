@@ -139,4 +139,10 @@ fn maintenance_shows_the_page_of_the_commit_with_the_status_that_is_true() {
     world.commit("over", &[("compose.yaml", &compose("false"))]);
     world.wait_deployed();
     assert_eq!(get(port, "/"), Some((200, "one".into())));
+    world.marline(["maintenance", "on", "web"]).ends(0).says("marline maintenance off web");
+    assert_eq!(get(port, "/"), Some((503, "<p>Soon back</p>".into())));
+    world.marline(["timeline"]).ends(0).says("web is being maintained");
+    world.marline(["maintenance", "off", "web"]).ends(0);
+    assert_eq!(get(port, "/"), Some((200, "one".into())));
+    world.marline(["maintenance", "on", "wbe"]).ends(1).says("wbe");
 }
