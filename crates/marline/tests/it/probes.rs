@@ -293,3 +293,144 @@ fn outputs_of_more_than_a_megabyte_fail_their_job() {
     .ends(1)
     .says("The outputs of the job have more than 1 MB with 'big'");
 }
+
+/// Runs steps of one job, as they are written below `steps:`.
+fn steps(text: &str) -> crate::world::Said {
+    run(&format!("  a:\n    runs-on: ubuntu-latest\n    steps:\n{text}"))
+}
+
+#[test]
+fn a_job_starts_when_its_own_needs_have_ended_whatever_else_runs() {
+    // The slow job waits for what the job after the fast one makes.
+    run("  fast: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}
+  slow:
+    runs-on: ubuntu-latest
+    timeout-minutes: 1
+    steps: [{run: 'until [ -e ~/started ]; do sleep 0.05; done'}]
+  after_fast:
+    needs: fast
+    runs-on: ubuntu-latest
+    steps: [{run: touch ~/started}]
+")
+    .ends(0)
+    .says("3 passed");
+}
+
+#[test]
+fn an_expression_that_fails_fails_its_step() {
+    steps("      - run: echo \"${{ format('{0} {1}', 'a') }}\"\n").ends(1).says("✗ a");
+}
+
+#[test]
+fn an_empty_line_and_leading_newlines_are_kept_apart_in_variables() {
+    steps(
+        "      - run: |
+          { echo A=1; echo; echo B=2; echo 'V<<EOF'; echo; echo; echo ' x'; echo; echo EOF; } >> \"$GITHUB_ENV\"
+      - run: test \"$A$B\" = 12 && test \"$V\" = $'\\n\\n x\\n'
+        shell: bash
+",
+    )
+    .ends(0);
+}
+
+#[test]
+fn what_steps_of_an_action_give_stays_in_it() {
+    let action = "name: leaky
+outputs: {declared: {value: '${{ steps.i.outputs.declared }}'}}
+runs:
+  using: composite
+  steps:
+    - id: i
+      shell: bash
+      run: |
+        echo declared=1 >> \"$GITHUB_OUTPUT\"
+        echo undeclared=LEAKED >> \"$GITHUB_OUTPUT\"
+";
+    let text = "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - uses: actions/checkout@v4\n      - {id: c, uses: ./leaky}\n      - run: test '[${{ steps.c.outputs.declared }}] [${{ steps.c.outputs.undeclared }}]' = '[1] []'\n";
+    World::with(&[(".github/workflows/ci.yml", text), ("leaky/action.yml", action)])
+        .marline(["run"])
+        .ends(0);
+}
+
+#[test]
+fn a_mask_holds_though_it_was_indented_and_in_base64() {
+    let said = steps(
+        "      - run: |
+          printf '   ::add-mask::%s\\n' hunter2$((1+1))secret
+          echo value is hunter2$((1+1))secret
+          printf hunter2%ssecret 2 | base64
+",
+    )
+    .ends(0);
+    assert!(!said.out.contains("hunter22secret"), "{}", said.out);
+    assert!(!said.out.contains("aHVudGVyMjJzZWNyZXQ"), "{}", said.out);
+    assert!(said.out.contains("│ value is ***"), "{}", said.out);
+}
+
+#[test]
+fn a_command_ends_at_its_second_pair_of_colons() {
+    steps(
+        "      - id: s
+        run: |
+          echo '::set-output name=x::a::b'
+          echo '::error::foo::bar'
+      - run: test '${{ steps.s.outputs.x }}' = a::b
+",
+    )
+    .ends(0)
+    .says("│ foo::bar");
+}
+
+#[test]
+fn steps_have_pipes_and_the_runner_has_a_name() {
+    steps(
+        "      - run: test ! -t 0 && test ! -t 1 && test ! -t 2 && test -n \"$RUNNER_NAME\" && test -n \"$RUNNER_ENVIRONMENT\"
+      - run: false | true
+      - run: set -o | grep -q 'pipefail.*on'
+        shell: bash
+",
+    )
+    .ends(0);
+}
+
+/// The official times: an interrupt, 7.5 s later a termination, 2.5 s later the end of everything.
+#[test]
+fn a_step_that_hears_nothing_is_ended_with_all_its_processes_after_ten_seconds() {
+    use std::io::{BufRead as _, BufReader};
+    use std::time::{Duration, Instant};
+    let world = World::with(&[(
+        ".github/workflows/ci.yml",
+        "on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - run: |
+          trap 'echo GOT_INT' INT
+          trap 'echo GOT_TERM' TERM
+          (trap '' INT TERM; exec setsid sleep 86399.25) &
+          echo READY
+          while :; do sleep 0.1 || true; done
+      - {if: always(), run: echo ALWAYS}
+",
+    )]);
+    let mut child =
+        world.command(["run", "--verbose"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("│ READY")));
+    let began = Instant::now();
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let rest: Vec<String> = lines.collect();
+    let took = began.elapsed();
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{rest:#?}");
+    let at = |text: &str| rest.iter().position(|line| line.contains(text));
+    let heard = (at("│ GOT_INT"), at("│ GOT_TERM"), at("│ ALWAYS"));
+    assert!(heard.0.is_some() && heard.0 < heard.1 && heard.1 < heard.2, "{rest:#?}");
+    assert!(took >= Duration::from_millis(9_900), "{took:?}");
+    let left = std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words.windows(8).any(|window| window == b"86399.25")
+    });
+    assert!(!left, "a process of the step still runs");
+}

@@ -1,11 +1,11 @@
 //! What the conductor starts besides pushes: at set times, by the runs of others, by somebody's word.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use journal::Fact;
 
 use crate::clock::fake_clock;
-use crate::world::{World, peer_is_missing};
+use crate::world::{PATIENCE, World, pause, peer_is_missing};
 
 /// What `marline up` has to run besides.
 const PROCFILE: &str = "web: sleep 1000\n";
@@ -86,5 +86,10 @@ fn a_workflow_starts_when_its_time_has_come() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let offset = format!("+{}", (55 + 60 - now % 60) % 60);
     world.up_in(&[], &[("LD_PRELOAD", library.as_os_str()), ("FAKETIME", offset.as_ref())]);
+    // A conductor that took longer to start than those seconds waits for the minute after.
+    let deadline = Instant::now() + PATIENCE;
+    while world.view().runs.is_empty() && Instant::now() < deadline {
+        pause();
+    }
     assert_eq!(ended(&mut world, "nightly.yml"), "schedule");
 }
