@@ -14,6 +14,8 @@ fuzz_target!(|text: &str| {
     if let Err(error) = alertmanager::matcher::parse(text) {
         assert!(text.get(error.at..).is_some());
     }
+    let (_, findings) = alertmanager::forward::read(PATH, text);
+    ground.hold(&findings);
     let Some(config) = config else { return };
     for value in ["", "page", text.get(..4).unwrap_or("x")] {
         // A root with matchers is refused, and then it takes only what fits.

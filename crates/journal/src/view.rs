@@ -53,6 +53,8 @@ pub struct View {
     pub alerts: BTreeMap<(String, Labels), Alert>,
     /// Alerts that ended, oldest first, so that people can still be told; not all of them are kept.
     pub ended: VecDeque<EndedAlert>,
+    /// How often alerts came and went lately, by rule and labels.
+    pub flaps: BTreeMap<(String, Labels), Flap>,
     /// Silences by the event that set them.
     pub silences: BTreeMap<EventId, Silence>,
     /// What was last told, by channel and group of alerts.
@@ -502,6 +504,40 @@ pub struct EndedAlert {
     pub was: Alert,
     /// When it ended.
     pub at: Timestamp,
+}
+
+/// How often an alert came and went lately: each change counts one, and half of it after half an
+/// hour. More than three is *flapping*, until it is below one again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Flap {
+    score: f64,
+    at: Timestamp,
+    flaps: bool,
+}
+
+impl Flap {
+    /// In how many seconds a change counts half.
+    const HALF_LIFE: f64 = 1800.0;
+
+    fn calm(at: Timestamp) -> Self {
+        Self { score: 0.0, at, flaps: false }
+    }
+
+    fn change(&mut self, at: Timestamp) {
+        let score = self.score(at);
+        self.flaps = score + 1.0 > 3.0 || (self.flaps && score >= 1.0);
+        (self.score, self.at) = (score + 1.0, at);
+    }
+
+    fn score(&self, now: Timestamp) -> f64 {
+        let seconds = now.duration_since(self.at).as_secs_f64().max(0.0);
+        self.score * (-seconds / Self::HALF_LIFE).exp2()
+    }
+
+    /// Whether it comes and goes so often that only its being so is worth telling.
+    pub fn is_flapping(&self, now: Timestamp) -> bool {
+        self.flaps && self.score(now) >= 1.0
+    }
 }
 
 /// Alerts that somebody muted for a while.
@@ -965,6 +1001,7 @@ impl View {
                 }
             }
             Fact::AlertFired { alert, labels, annotations, value } => {
+                self.note_change(alert, labels, event.at);
                 self.alerts.insert(
                     (alert.clone(), labels.clone()),
                     Alert {
@@ -977,6 +1014,7 @@ impl View {
             }
             Fact::AlertResolved { alert, labels } => {
                 if let Some(was) = self.alerts.remove(&(alert.clone(), labels.clone())) {
+                    self.note_change(alert, labels, event.at);
                     let (alert, labels) = (alert.clone(), labels.clone());
                     self.ended.push_back(EndedAlert { alert, labels, was, at: event.at });
                     if self.ended.len() > ENDED_ALERTS {
@@ -1193,6 +1231,13 @@ impl View {
         {
             service.deployment = None;
         }
+    }
+
+    /// Counts that an alert came or went, and forgets those that have been calm for long.
+    fn note_change(&mut self, alert: &str, labels: &Labels, at: Timestamp) {
+        self.flaps.retain(|_, flap| flap.score(at) > 0.1);
+        let flap = self.flaps.entry((alert.to_owned(), labels.clone()));
+        flap.or_insert_with(|| Flap::calm(at)).change(at);
     }
 
     /// Keeps what a channel was told, and forgets the oldest group of which nothing fires any more.

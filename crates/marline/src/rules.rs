@@ -6,7 +6,7 @@ use source::Finding;
 use source::git::GitError;
 use watch::rule::Rules;
 
-use crate::conductor::notify::CONFIGURATION;
+use crate::conductor::notify::{CONFIGURATION, FORWARDING};
 use crate::tree::Tree;
 
 /// Returns what is wrong with the queries and templates of all rule files below `rules`.
@@ -17,12 +17,20 @@ pub fn findings(tree: &Tree) -> Result<Vec<Finding>, GitError> {
     Ok(files.iter().flat_map(|file| queries(&file.path, &file.text)).collect())
 }
 
-/// Returns what is wrong with `alertmanager.yml`, and what of it Marline cannot do.
+/// Returns what is wrong with `alertmanager.yml`, what of it Marline cannot do, and what is wrong
+/// with `alerting` of `prometheus.yml`.
 pub fn receivers(tree: &Tree) -> Result<Vec<Finding>, GitError> {
-    let Some(text) = tree.text(CONFIGURATION)? else { return Ok(Vec::new()) };
-    let (config, mut findings) = source::alertmanager::read(CONFIGURATION, &text);
-    findings
-        .extend(config.iter().flat_map(|config| watch::notify::findings(CONFIGURATION, config)));
+    let mut findings = Vec::new();
+    if let Some(text) = tree.text(CONFIGURATION)? {
+        let (config, found) = source::alertmanager::read(CONFIGURATION, &text);
+        findings.extend(found);
+        let limits =
+            config.iter().flat_map(|config| watch::notify::findings(CONFIGURATION, config));
+        findings.extend(limits);
+    }
+    if let Some(text) = tree.text(FORWARDING)? {
+        findings.extend(source::alertmanager::forward::read(FORWARDING, &text).1);
+    }
     Ok(findings)
 }
 

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | [`matcher`] | `severity=~"page|ticket"` |
 //! | [`times`] | when a route is muted or active |
+//! | [`forward`] | to which real Alertmanagers alerts are sent |
 //! | [`integration`] | what each kind of receiver takes |
 
+pub mod forward;
 mod integration;
 pub mod matcher;
 pub mod times;

@@ -11,7 +11,7 @@
 
 mod mute;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct Alert {
     pub event: EventId,
     /// The incident, if it is one.
     pub incident: Option<IncidentId>,
+    /// Whether it comes and goes so often that it is taken to fire all the time.
+    pub is_flapping: bool,
 }
 
 impl Alert {
@@ -68,6 +70,7 @@ impl Alert {
             ended: incident.resolved.as_ref().map(|(at, _)| *at),
             event: incident.opened,
             incident: Some(incident.id),
+            is_flapping: false,
         }
     }
 
@@ -94,6 +97,9 @@ impl Alert {
     }
 }
 
+/// What is said of an alert that flaps, in its annotation `flapping`.
+const FLAPPING: &str = "it comes and goes; its end is told once it has been calm for a while";
+
 /// The alerts and silences of a moment.
 #[derive(Debug, Clone, Default)]
 pub struct Present {
@@ -104,14 +110,26 @@ pub struct Present {
 }
 
 impl Present {
-    /// Returns what the journal knows.
-    pub fn of(view: &View) -> Self {
-        let alert = |name: &str, labels: &Labels, was: &journal::view::Alert, ended| {
-            let mut labels = labels.clone();
+    /// Returns what the journal knows. An alert that flaps fires all the time, so that nobody is
+    /// told of each of its ends.
+    pub fn of(view: &View, now: Timestamp) -> Self {
+        let alert = |name: &str,
+                     labels: &Labels,
+                     was: &journal::view::Alert,
+                     ended: Option<Timestamp>| {
+            let key = (name.to_owned(), labels.clone());
+            let is_flapping = view.flaps.get(&key).is_some_and(|flap| flap.is_flapping(now));
+            let ended = ended.filter(|_| !is_flapping);
+            let mut labels = key.1;
             labels.insert(ALERT_NAME.to_owned(), name.to_owned());
-            let (annotations, value) = (was.annotations.clone(), was.value.clone());
+            let (mut annotations, value) = (was.annotations.clone(), was.value.clone());
+            if is_flapping {
+                annotations.insert("flapping".to_owned(), FLAPPING.to_owned());
+            }
             let (started, event) = (was.since, was.fired);
-            let alert = Alert { labels, annotations, value, started, ended, event, incident: None };
+            let incident = None;
+            let alert =
+                Alert { labels, annotations, value, started, ended, event, incident, is_flapping };
             (alert.fingerprint(), alert)
         };
         let ended = view.ended.iter().map(|e| alert(&e.alert, &e.labels, &e.was, Some(e.at)));
@@ -222,7 +240,16 @@ pub struct State {
     told: BTreeMap<(String, String), Notified>,
     /// Notifications that are on their way: their outcome is not known yet.
     on_the_way: BTreeSet<(String, String)>,
+    /// When each channel was told of something new lately, oldest first.
+    recent: BTreeMap<String, VecDeque<Timestamp>>,
 }
+
+/// How many messages about something new a channel gets at most, and within how long. What is
+/// urgent is told all the same, and so is the same again, by which people see that we live.
+const BUDGET: (usize, Duration) = (10, Duration::from_mins(10));
+
+/// The values of the label `severity` that are told whatever the budget says.
+const URGENT: [&str; 2] = ["page", "critical"];
 
 #[derive(Debug, Clone, PartialEq)]
 struct Group {
@@ -236,7 +263,14 @@ struct Group {
 impl State {
     /// Returns the state of a dispatcher that starts: what channels were told is in the journal.
     pub fn resuming(view: &View) -> Self {
-        Self { told: view.notified.clone(), ..Self::default() }
+        let mut recent: BTreeMap<String, VecDeque<Timestamp>> = BTreeMap::new();
+        for ((channel, _), told) in &view.notified {
+            recent.entry(channel.clone()).or_default().push_back(told.at);
+        }
+        for times in recent.values_mut() {
+            times.make_contiguous().sort_unstable();
+        }
+        Self { told: view.notified.clone(), recent, ..Self::default() }
     }
 
     /// Takes what is known about channels over to another configuration; groups form anew.
@@ -249,6 +283,9 @@ impl State {
     pub fn told(&mut self, notification: &Notification, at: Timestamp, receipt: String) {
         let key = (notification.channel.clone(), notification.group.clone());
         self.on_the_way.remove(&key);
+        if matches!(notification.why, Why::New | Why::Ended) {
+            self.recent.entry(key.0.clone()).or_default().push_back(at);
+        }
         let firing = notification.firing.clone();
         let resolved = notification.resolved.clone();
         self.told.insert(key, Notified { at, firing, resolved, receipt });
@@ -263,6 +300,18 @@ impl State {
     /// Returns when a group is to be looked at next.
     pub fn due(&self) -> Option<Timestamp> {
         self.groups.values().map(|group| group.due).min()
+    }
+
+    /// Returns until when a channel has had enough; nothing if it has not.
+    fn is_full_until(&mut self, channel: &str, now: Timestamp) -> Option<Timestamp> {
+        let (most, within) = BUDGET;
+        let on_the_way = self.on_the_way.iter().filter(|(own, _)| own == channel).count();
+        let times = self.recent.entry(channel.to_owned()).or_default();
+        while times.front().is_some_and(|at| after(*at, within) <= now) {
+            times.pop_front();
+        }
+        let is_full = times.len() + on_the_way >= most;
+        is_full.then(|| after(times.front().copied().unwrap_or(now), within))
     }
 
     /// Whether a channel believes that an alert fires.
@@ -430,6 +479,16 @@ impl Dispatcher {
             let before = state.told.get(&place);
             let why = why(before, &firing, &resolved, tells_end, now, route.repeat_interval);
             let (Some(why), false) = (why, state.on_the_way.contains(&place)) else { continue };
+            let before = before.cloned();
+            if matches!(why, Why::New | Why::Ended)
+                && !loud.iter().any(|(_, alert)| URGENT.contains(&alert.get("severity").as_str()))
+                && let Some(until) = state.is_full_until(&channel, now)
+            {
+                if let Some(group) = state.groups.get_mut(key) {
+                    group.due = group.due.min(until);
+                }
+                continue;
+            }
             let shown = loud.iter().filter(|(_, alert)| tells_end || alert.ended.is_none());
             notifications.push(Notification {
                 receiver: receiver.name.value.clone(),
@@ -441,7 +500,7 @@ impl Dispatcher {
                 firing: firing.clone(),
                 resolved: resolved.clone(),
                 why,
-                before: before.cloned(),
+                before,
                 patience: route.group_interval,
             });
             state.on_the_way.insert(place);

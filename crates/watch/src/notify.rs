@@ -11,6 +11,7 @@ mod client;
 mod command;
 mod discord;
 mod email;
+pub mod forward;
 mod gotify;
 mod letter;
 mod matrix;

@@ -45,7 +45,7 @@ fn play(config: &str, script: &str, seconds: i64) -> String {
                 _ => world.happen(now, what),
             }
         }
-        let present = Present::of(&world.view);
+        let present = Present::of(&world.view, now);
         let (next, notifications) = dispatcher.step(state, now, &present);
         state = next;
         for told in notifications {
@@ -193,11 +193,12 @@ fn an_alert_that_comes_and_goes_between_two_looks_is_told_once() {
         0 + Errors service=web
         20 - Errors service=web
         30 + Errors service=web
-        200 - Errors service=web
+        4000 - Errors service=web
     ";
-    assert_snapshot!(play(SIMPLE, script, 400), @r#"
-     10 team/webhook[0] new: Errors(web)
-    250 team/webhook[0] ended:; over Errors(web)
+    let config = SIMPLE.replace("repeat_interval: 5m", "repeat_interval: 1d");
+    assert_snapshot!(play(&config, script, 4100), @r#"
+      10 team/webhook[0] new: Errors(web)
+    4030 team/webhook[0] ended:; over Errors(web)
     "#);
 }
 
@@ -242,6 +243,63 @@ fn what_could_not_be_told_is_told_as_soon_as_it_can_be() {
     190 team/webhook[0] cannot be told
     250 team/webhook[0] ended:; over Errors(web)
     "#);
+}
+
+#[test]
+fn an_alert_that_flaps_is_taken_to_fire_until_it_is_calm() {
+    let mut script = String::new();
+    for round in 0..6 {
+        script += &format!("{} + Errors service=web\n", round * 300);
+        script += &format!("{} - Errors service=web\n", round * 300 + 150);
+    }
+    script += "1700 restart\n";
+    let config = SIMPLE.replace("repeat_interval: 5m", "repeat_interval: 1d");
+    assert_snapshot!(play(&config, &script, 10_000), @r#"
+      10 team/webhook[0] new: Errors(web)
+     190 team/webhook[0] ended:; over Errors(web)
+     310 team/webhook[0] new: Errors(web)
+    7340 team/webhook[0] ended:; over Errors(web)
+    "#);
+}
+
+#[test]
+fn a_channel_gets_ten_messages_in_ten_minutes_and_the_rest_later() {
+    let mut script = String::new();
+    for service in 0..12 {
+        script += &format!("{service} + Errors service=s{service:02}\n");
+    }
+    script += "20 + Errors service=urgent severity=page\n100 restart\n";
+    let config = SIMPLE.replace("repeat_interval: 5m", "repeat_interval: 1d");
+    assert_snapshot!(play(&config, &script, 700), @r#"
+     10 team/webhook[0] new: Errors(s00)
+     11 team/webhook[0] new: Errors(s01)
+     12 team/webhook[0] new: Errors(s02)
+     13 team/webhook[0] new: Errors(s03)
+     14 team/webhook[0] new: Errors(s04)
+     15 team/webhook[0] new: Errors(s05)
+     16 team/webhook[0] new: Errors(s06)
+     17 team/webhook[0] new: Errors(s07)
+     18 team/webhook[0] new: Errors(s08)
+     19 team/webhook[0] new: Errors(s09)
+     30 team/webhook[0] new: Errors(urgent,page)
+    611 team/webhook[0] new: Errors(s10)
+    612 team/webhook[0] new: Errors(s11)
+    "#);
+}
+
+#[test]
+fn a_watchdog_is_told_each_minute() {
+    let config = "
+route:
+  receiver: team
+  routes:
+    - {matchers: [alertname=Watchdog], receiver: heartbeat, group_wait: 0s, group_interval: 1m, repeat_interval: 1m}
+receivers:
+  - {name: team}
+  - {name: heartbeat, webhook_configs: [{url: 'http://127.0.0.1/'}]}
+";
+    let told = play(config, "0 + Watchdog severity=none", 1800);
+    assert_eq!(told.lines().count(), 31, "{told}");
 }
 
 #[test]
@@ -415,7 +473,7 @@ inhibit_rules: [{{source_matchers: [alertname=Down], target_matchers: [alertname
     for what in ["+ Slow service=web", "+ Down service=db", "silence 60 service=web"] {
         world.happen(now, what);
     }
-    let present = Present::of(&world.view);
+    let present = Present::of(&world.view, now);
     let mut said = String::new();
     for alert in present.alerts.values() {
         let muted = dispatcher.muted(alert, now, &present);
@@ -438,6 +496,7 @@ fn a_fingerprint_is_that_of_prometheus() {
         ended: None,
         event: EventId(1),
         incident: None,
+        is_flapping: false,
     };
     assert_eq!(alert(&[]).fingerprint(), "cbf29ce484222325");
     // `TestMetricToFingerprint` of prometheus/common.

@@ -129,7 +129,7 @@ fn letter(case: Case, receiver: &str, global: &str) -> Letter {
     };
     apply(1, fired);
     let dispatcher = Dispatcher::new(config.clone());
-    let mut present = Present::of(&view);
+    let mut present = Present::of(&view, at(2));
     if case == Case::Over {
         let told = dispatcher.step(State::default(), at(2), &present).1;
         view.apply(&Event {
@@ -146,7 +146,7 @@ fn letter(case: Case, receiver: &str, global: &str) -> Letter {
             cause: None,
             fact: Fact::AlertResolved { alert: "Errors".to_owned(), labels },
         });
-        present = Present::of(&view);
+        present = Present::of(&view, at(400));
     }
     let state = State::resuming(&view);
     let (_, notifications) = dispatcher.step(state, at(400), &present);

@@ -30,7 +30,7 @@ fn list(global: &Global) -> Outcome {
     let here = Here::find(global)?;
     let view = if here.state.exists() { here.journal()?.view()? } else { journal::View::default() };
     let now = Timestamp::now();
-    let present = Present::of(&view);
+    let present = Present::of(&view, now);
     let dispatcher = dispatcher(&here, &view)?;
     let firing: Vec<Listed> = (present.alerts.values())
         .filter(|alert| alert.ended.is_none())
@@ -107,6 +107,9 @@ impl<'a> Listed<'a> {
         if let Some(summary) = self.alert.annotations.get("summary") {
             add(summary.clone());
         }
+        if self.alert.is_flapping {
+            add("comes and goes; its end is told once it has been calm for a while".to_owned());
+        }
         for muted in &self.muted {
             add(muted.to_string());
         }
@@ -132,6 +135,7 @@ impl<'a> Listed<'a> {
             "value": self.alert.value,
             "since": self.alert.started,
             "fingerprint": self.alert.fingerprint(),
+            "flapping": self.alert.is_flapping,
             "state": if self.muted.is_empty() { "active" } else { "suppressed" },
             "muted": muted.collect::<Vec<_>>(),
             "receivers": self.receivers,

@@ -99,6 +99,7 @@ fn tests(receiver: &Receiver) -> Vec<Notification> {
         ended: None,
         event: EventId(0),
         incident: None,
+        is_flapping: false,
     };
     let mut all = Vec::new();
     for (integration, (channel, tells_end)) in dispatch::channels(receiver).into_iter().enumerate()

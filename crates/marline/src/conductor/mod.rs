@@ -16,7 +16,7 @@
 //! - [`incident`]: what went wrong for users is opened, watched and closed.
 
 pub mod action;
-mod alerts;
+pub mod alerts;
 mod commit;
 mod deployment;
 mod incident;
@@ -202,6 +202,8 @@ impl Conductor {
         tasks.spawn(async move { this.evaluate_rules().await });
         let this = Arc::clone(self);
         tasks.spawn(async move { this.notify_people().await });
+        let this = Arc::clone(self);
+        tasks.spawn(async move { this.forward_alerts().await });
         let (traffic, proxy) = (Arc::clone(&self.traffic), self.proxy.clone());
         tasks.spawn(async move { Ok(traffic.run(proxy).await?) });
 

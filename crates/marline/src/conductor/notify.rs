@@ -3,6 +3,7 @@
 //! The configuration is that of the newest release. Whom to tell, and when, is for
 //! [`watch::dispatch`] to say; how, for [`watch::notify`]. Each outcome is a fact.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use guard::vault::Vault;
 use jiff::Timestamp;
-use journal::ReleaseId;
+use journal::{Fact, ReleaseId};
 use source::Finding;
+use source::alertmanager::forward::Forwarding;
 use source::alertmanager::{self, Config};
 use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 use watch::dispatch::{Dispatcher, Notification, Present, State, Why};
-use watch::notify::{self, Desk, Letter, ReadFile, RunWithInput, TellError};
+use watch::notify::{self, Desk, Letter, ReadFile, RunWithInput, TellError, forward};
 use watch::probe::CommandOutput;
 
 use super::Conductor;
@@ -24,6 +26,12 @@ use crate::state::State as StateDir;
 
 /// The file with the team's receivers and routes.
 pub const CONFIGURATION: &str = "alertmanager.yml";
+
+/// The file whose `alerting` names real Alertmanagers.
+pub const FORWARDING: &str = "prometheus.yml";
+
+/// After how long what could not be sent is sent again.
+const SEND_AGAIN: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether somebody is to be told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -74,7 +82,7 @@ impl Conductor {
                 if view.newest == seen && !is_due {
                     continue;
                 }
-                (view.newest, Present::of(&view))
+                (view.newest, Present::of(&view, now))
             };
             seen = newest;
             let (next, notifications) = office.dispatcher.step(state, now, &present);
@@ -95,6 +103,71 @@ impl Conductor {
                 });
             }
         }
+    }
+
+    /// Sends alerts to the real Alertmanagers that the newest release names, until the process ends.
+    pub(super) async fn forward_alerts(self: Arc<Self>) -> anyhow::Result<()> {
+        let mut of: Option<ReleaseId> = None;
+        let mut to = Forwarding::default();
+        let mut last = BTreeMap::new();
+        let mut unreachable: BTreeSet<String> = BTreeSet::new();
+        let mut due = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let newest = self.view().newest_release().map(|(release, _)| release.clone());
+            if newest != of {
+                to = newest.as_ref().map(|release| self.forwarding_of(release)).unwrap_or_default();
+                of = newest;
+            }
+            if to.targets.is_empty() {
+                continue;
+            }
+            let now = self.journal.now();
+            let present = Present::of(&self.view(), now);
+            let states = present.alerts.iter().map(|(key, alert)| (key.clone(), alert.ended));
+            let states: BTreeMap<String, Option<Timestamp>> = states.collect();
+            let has_changed = states != last;
+            if !has_changed && tokio::time::Instant::now() < due {
+                continue;
+            }
+            last = states;
+            due = tokio::time::Instant::now() + forward::RESEND_EVERY;
+            let alerts = forward::alerts(&present, &to.labels, &self.page(), now);
+            if alerts.is_empty() {
+                continue;
+            }
+            for target in &to.targets {
+                let outcome = forward::send(target, &alerts).await;
+                let channel = format!("alertmanager/{}", target.name);
+                let subject = explain::words::count(alerts.len() as u64, "alert", "alerts");
+                let fact = match outcome {
+                    Ok(()) if unreachable.remove(&channel) || has_changed => {
+                        told_alertmanager(channel, subject)
+                    }
+                    Ok(()) => continue,
+                    Err(error) => {
+                        due = due.min(tokio::time::Instant::now() + SEND_AGAIN);
+                        if !unreachable.insert(channel.clone()) {
+                            continue;
+                        }
+                        let (error, group) = (error.to_string(), String::new());
+                        Fact::NotificationFailed { channel, subject, error, group }
+                    }
+                };
+                self.append(None, fact).await?;
+            }
+        }
+    }
+
+    fn forwarding_of(&self, release: &ReleaseId) -> Forwarding {
+        let path = self.releases.files(release).join(FORWARDING);
+        let Ok(text) = std::fs::read_to_string(path) else { return Forwarding::default() };
+        source::alertmanager::forward::read(FORWARDING, &text).0
+    }
+
+    /// Returns where people reach the pages; empty before they are served.
+    fn page(&self) -> String {
+        self.address.get().map(|address| format!("http://{address}")).unwrap_or_default()
     }
 
     /// Puts down what became of a notification.
@@ -128,8 +201,18 @@ impl Conductor {
             tracing::warn!(place = %error.place, error = %error.message, "nobody is told");
             return None;
         }
-        let url = self.address.get().map(|address| format!("http://{address}"));
-        Some(Office::new(config?, &folder, &self.state, url.unwrap_or_default()))
+        Some(Office::new(config?, &folder, &self.state, self.page()))
+    }
+}
+
+fn told_alertmanager(channel: String, subject: String) -> Fact {
+    Fact::NotificationSent {
+        channel,
+        subject,
+        group: String::new(),
+        firing: Vec::new(),
+        resolved: Vec::new(),
+        receipt: String::new(),
     }
 }
 

@@ -175,3 +175,71 @@ fn a_mistake_in_the_receivers_holds_the_gate() {
         .says("no receiver is called `nobody`")
         .says("alertmanager.yml:1:19");
 }
+
+/// The real Alertmanager, on ports of its own; killed when it is dropped.
+struct Alertmanager {
+    port: u16,
+    child: std::process::Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Alertmanager {
+    fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let config = "route: {receiver: none}\nreceivers: [{name: none}]\n";
+        std::fs::write(folder.path().join("am.yml"), config).unwrap();
+        let child = std::process::Command::new("prometheus-alertmanager")
+            .current_dir(folder.path())
+            .args(["--config.file=am.yml", "--storage.path=data", "--cluster.listen-address="])
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .ok()?;
+        Some(Self { port, child, _folder: folder })
+    }
+
+    /// Returns the alerts that it knows.
+    fn alerts(&self) -> Vec<Json> {
+        let answer = get(self.port, "/api/v2/alerts").filter(|(status, _)| *status == 200);
+        let body = answer.map(|(_, body)| body).unwrap_or_default();
+        serde_json::from_str(&body).unwrap_or_default()
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_real_alertmanager_is_sent_every_alert_and_its_end() {
+    let Some(alertmanager) = Alertmanager::start() else {
+        let test = "a_real_alertmanager_is_sent_every_alert_and_its_end";
+        crate::world::peer_is_missing(test, "prometheus-alertmanager");
+        return;
+    };
+    let port = free_port();
+    let prometheus = format!(
+        "global: {{external_labels: {{cluster: eu}}}}\nalerting:\n  alertmanagers:\n    \
+         - static_configs: [{{targets: ['127.0.0.1:{}']}}]\n",
+        alertmanager.port
+    );
+    let mut world = World::with(&[
+        ("web.py", &service("one", "self.path == '/bad'")),
+        ("compose.yaml", &compose(port)),
+        ("rules/shop.yml", RULES),
+        ("prometheus.yml", &prometheus),
+    ]);
+    world.up();
+    world.wait_deployed();
+    get(port, "/bad");
+    world.wait_until("Alertmanager knows of it", |_| !alertmanager.alerts().is_empty());
+    let alert = alertmanager.alerts().remove(0);
+    assert_eq!(alert["labels"]["alertname"], "Errors");
+    assert_eq!(alert["labels"]["cluster"], "eu");
+    assert_eq!(alert["annotations"]["summary"], "requests fail");
+    world.wait_until("Alertmanager knows of its end", |_| alertmanager.alerts().is_empty());
+}
