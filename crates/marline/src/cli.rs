@@ -342,6 +342,8 @@ pub enum RulesCommand {
     Test(RulesTestArgs),
     /// Say how often alerts would have fired over what is stored, against what really happened
     Backtest(RulesBacktestArgs),
+    /// Print the rules that every service gets, as a rule file
+    Automatic,
 }
 
 /// Options of `rules check`.

@@ -5,6 +5,7 @@
 //! calls the state of the alerts is in the value, and in the series `ALERTS` and
 //! `ALERTS_FOR_STATE` as Prometheus writes them, from which [`Rules::resuming`] takes it up again.
 
+pub mod automatic;
 pub mod backtest;
 pub mod unit_test;
 

@@ -1,4 +1,5 @@
-//! `marline rules`: rule files looked through, and their unit tests run.
+//! `marline rules`: rule files looked through, their unit tests run, and those shown that every
+//! service gets.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +9,12 @@ use source::Finding;
 use source::render::{self, Look};
 use source::rules::RuleFile;
 use source::rules::unit_test;
-use watch::rule::Rules;
 use watch::rule::unit_test::{Failure as Unmet, Outcome as Tested};
+use watch::rule::{Rules, automatic};
 
 use super::timeline::{clean, paint, tell};
 use crate::cli::{Global, RulesCheckArgs, RulesCommand, RulesTestArgs};
+use crate::conductor::alerts;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::project::Here;
 
@@ -22,6 +24,7 @@ pub async fn run(command: &RulesCommand, global: &Global) -> Outcome {
         RulesCommand::Check(args) => check(args, global),
         RulesCommand::Test(args) => test(args, global),
         RulesCommand::Backtest(args) => super::backtest::run(args, global).await,
+        RulesCommand::Automatic => print_automatic(global),
     }
 }
 
@@ -82,6 +85,33 @@ pub(super) fn read(text: &Text) -> (Option<RuleFile>, Vec<Finding>) {
         findings.extend(Rules::new(&text.path, file, INTERVAL).1);
     }
     (file, findings)
+}
+
+/// Prints the rules that the services of the newest release get, and says which the team has its
+/// own of.
+fn print_automatic(global: &Global) -> Outcome {
+    let here = Here::find(global)?;
+    let (_, view) = here.known()?;
+    let Some(text) = alerts::automatic_text(&view) else {
+        return Err(Failure::new(Exit::NotFound, "no service is released yet")
+            .help("`marline up` cuts a release of the newest commit"));
+    };
+    let own = crate::tree::Tree::of_work_tree(&here.repository).rules();
+    let own = own.map_err(crate::project::git_failure)?;
+    let taken = own.iter().filter_map(|file| source::rules::read(&file.path, &file.text).0);
+    let taken = taken.flat_map(|file| automatic::alerts(&file).collect::<Vec<_>>()).collect();
+    let left_out = alerts::automatic_rules(&view, &taken).map(|(_, names)| names);
+    let left_out = left_out.unwrap_or_default();
+    if global.json {
+        tell(&format!("{}\n", json!({"file": text, "left_out": left_out})))?;
+        return Ok(Exit::Done);
+    }
+    tell(&text)?;
+    if !left_out.is_empty() {
+        let names = explain::words::list(&left_out);
+        eprintln!("left out, because rules/ has its own: {}", clean(&names));
+    }
+    Ok(Exit::Done)
 }
 
 fn check(args: &RulesCheckArgs, global: &Global) -> Outcome {

@@ -1,14 +1,17 @@
 //! The team's Prometheus rules, evaluated over the numbers.
 //!
-//! The rules are those of the newest release; another release brings its own. Alerts that fired
+//! The rules are those of the newest release, and those that every service gets
+//! ([`automatic_rules`]); another release brings its own. Alerts that fired
 //! under rules that are gone are resolved, for nobody asks their question any more.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{Fact, Labels, ReleaseId};
-use watch::rule::Rules;
+use journal::{Fact, Labels, ReleaseId, ServiceName, View};
+use source::rules::RuleFile;
+use watch::rule::{Rules, automatic};
 
 use super::Conductor;
 
@@ -55,20 +58,17 @@ impl Conductor {
         }
     }
 
-    /// Reads the rule files of a release; what is wrong in them was found before it was cut.
+    /// Reads the rule files of a release, and those rules that every service gets unless there is
+    /// one of the same name; what is wrong in the files was found before it was cut.
     fn rules_of(&self, release: &ReleaseId) -> Rules {
         let mut rules = Rules::default();
-        let folder = self.releases.files(release).join("rules");
-        let Ok(entries) = std::fs::read_dir(folder) else { return rules };
-        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            let is_yaml = path.extension().is_some_and(|end| end == "yml" || end == "yaml");
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
-            let name = format!("rules/{}", path.file_name().unwrap_or_default().to_string_lossy());
-            if let (true, (Some(file), _)) = (is_yaml, source::rules::read(&name, &text)) {
-                rules.add(&name, &file, INTERVAL);
-            }
+        let files = files(&self.releases.files(release).join("rules"));
+        let taken = files.iter().flat_map(|(_, file)| automatic::alerts(file)).collect();
+        for (name, file) in &files {
+            rules.add(name, file, INTERVAL);
+        }
+        if let Some((file, _)) = automatic_rules(&self.view(), &taken) {
+            rules.add(automatic::NAME, &file, INTERVAL);
         }
         rules.resuming()
     }
@@ -102,4 +102,34 @@ impl Conductor {
         }
         Ok(())
     }
+}
+
+/// Reads the rule files of a folder, in the order of their names.
+fn files(folder: &Path) -> Vec<(String, RuleFile)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "yml" || end == "yaml"));
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let name = format!("rules/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        let (file, _) = source::rules::read(&name, &text);
+        Some((name, file?))
+    };
+    paths.iter().filter_map(read).collect()
+}
+
+/// Returns the rules that the services of the newest release get, with the names of those that are
+/// left out because the team has its own; nothing while there is no service.
+pub fn automatic_rules(view: &View, taken: &BTreeSet<String>) -> Option<(RuleFile, Vec<String>)> {
+    let text = automatic_text(view)?;
+    let (file, _) = source::rules::read(automatic::NAME, &text);
+    Some(automatic::without(file?, taken))
+}
+
+/// Returns the file of those rules.
+pub fn automatic_text(view: &View) -> Option<String> {
+    let (_, release) = view.newest_release()?;
+    let services = release.services.iter().map(ServiceName::as_str);
+    (!release.services.is_empty()).then(|| automatic::file(services))
 }
