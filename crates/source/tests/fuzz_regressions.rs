@@ -120,3 +120,21 @@ fn a_part_that_ends_with_a_folded_line_ends_on_that_line() {
     // The line has 18 characters, so its end is column 19.
     assert_eq!(*span, Span::new(Position::new(6, 12), Position::new(6, 19)));
 }
+
+#[test]
+fn a_block_whose_text_begins_like_a_header_or_an_anchor_is_found_where_it_stands() {
+    for first in ["&", "!", "| ", "> ", ">"] {
+        for (before, line) in [("run: |-\n       ", 7), ("run:\n       |-\n       ", 8)] {
+            let text = format!(
+                "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n    - {before}{first}${{{{ 1 }}}}\n"
+            );
+            let (workflow, findings) = source::workflow::read("w.yml", &text);
+            let workflow = workflow.unwrap_or_else(|| panic!("{text}\n{findings:?}"));
+            let site = workflow.expressions.iter().find(|site| site.template.text.contains("{{"));
+            let parts = site.expect("the script").template.parts().expect("parts");
+            let Part::Expression { outer, .. } = parts[1] else { panic!("{parts:?}") };
+            let column = 8 + first.len() as u32;
+            assert_eq!(outer.start, Position::new(line, column), "{text}");
+        }
+    }
+}

@@ -293,7 +293,10 @@ impl Builder<'_> {
     /// Where the `|` or `>` of a block stands, given where the parser says the block begins: that
     /// is its first line of text, unless an anchor or a tag stands before the header.
     fn header(&self, begins: Position, byte: usize) -> Option<(Position, usize)> {
-        if self.text[byte..].starts_with(['|', '>', '&', '!']) {
+        // Text may begin as a header does, but a line of its own below a header is text.
+        let line = self.text[..byte].rfind(['\n', '\r']).map_or(0, |at| at + 1);
+        let is_alone = self.text[line..byte].trim_matches([' ', '\t']).is_empty();
+        if !is_alone && self.text[byte..].starts_with(['|', '>', '&', '!']) {
             return None;
         }
         let above = (1..begins.line).rev();
