@@ -1,12 +1,8 @@
 //! System calls that no job needs and many attacks do.
 
-use std::collections::BTreeMap;
+use nix::libc::{self, sock_filter};
 
-use nix::libc;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, sock_filter,
-};
+use crate::seccomp::{Half, Program, allow, by_number, fail, guarded, if_any, if_equal, load};
 
 /// Refused whatever their arguments.
 const REFUSED: &[i64] = &[
@@ -83,64 +79,86 @@ const SOCKETS: &[i32] = &[
     libc::AF_XDP,
 ];
 
+/// The internet.
+const INTERNET: &[i32] = &[libc::AF_INET, libc::AF_INET6];
+
 /// Terminal requests that type in another's place.
-const TERMINAL: &[u64] = &[0x5412, 0x541c]; // TIOCSTI, TIOCLINUX
+const TERMINAL: &[u32] = &[0x5412, 0x541c]; // TIOCSTI, TIOCLINUX
 
 /// Builds the filter; without `internet` there are no internet sockets either.
-pub(crate) fn build(internet: bool) -> Result<BpfProgram, seccompiler::BackendError> {
-    use SeccompCmpOp::{Eq, MaskedEq};
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-
-    let flags: Vec<u64> = NAMESPACES.iter().map(|flag| *flag as u64).collect();
+pub(crate) fn build(internet: bool) -> Program {
+    let mut parts: Vec<(i64, Program)> =
+        REFUSED.iter().map(|call| (*call, vec![refuse()])).collect();
+    let all = NAMESPACES.iter().fold(0, |all, flag| all | *flag as u32);
+    parts.push((libc::SYS_unshare, refuse_any(all)));
     // The kernel takes the low byte of a clone's flags for a signal, and no time namespace there.
-    let clone_flags = flags.iter().filter(|flag| **flag > 0xff);
-    let with = |flag: &u64| rule(0, MaskedEq(*flag), *flag);
-    rules.insert(libc::SYS_clone, clone_flags.map(with).collect::<Result<_, _>>()?);
-    rules.insert(libc::SYS_unshare, flags.iter().map(with).collect::<Result<_, _>>()?);
-
-    let internet_families = [libc::AF_INET, libc::AF_INET6];
-    let families = SOCKETS.iter().chain(if internet { &[][..] } else { &internet_families });
-    let family = |family: &i32| rule(0, Eq, *family as u64);
-    rules.insert(libc::SYS_socket, families.map(family).collect::<Result<_, _>>()?);
-    let terminal = |request: &u64| rule(1, Eq, *request);
-    rules.insert(libc::SYS_ioctl, TERMINAL.iter().map(terminal).collect::<Result<_, _>>()?);
-
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM as u32),
-        std::env::consts::ARCH.try_into()?,
-    )?;
-    let program: BpfProgram = filter.try_into()?;
-    Ok(unknowable().into_iter().chain(program).collect())
+    parts.push((libc::SYS_clone, refuse_any(all & !0xff)));
+    // A filter cannot see the flags of this one. C libraries use `clone` where it is not there.
+    parts.push((libc::SYS_clone3, vec![fail(libc::ENOSYS)]));
+    let families = SOCKETS.iter().chain(if internet { &[][..] } else { INTERNET });
+    let families = families.map(|family| *family as u32);
+    parts.push((libc::SYS_socket, refuse_each(0, families)));
+    parts.push((libc::SYS_ioctl, refuse_each(1, TERMINAL.iter().copied())));
+    guarded(by_number(parts))
 }
 
-fn rule(
-    argument: u8,
-    operator: SeccompCmpOp,
-    value: u64,
-) -> Result<SeccompRule, seccompiler::BackendError> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
-    SeccompRule::new(vec![condition])
+fn refuse() -> sock_filter {
+    fail(libc::EPERM)
 }
 
-/// Says "no such call" to `clone3`, whose flags a filter cannot see (C libraries then use `clone`),
-/// and to the x32 numbers, which would pass by the others.
-fn unknowable() -> [sock_filter; 4] {
-    let load_number = 0x20; // BPF_LD | BPF_W | BPF_ABS, offset 0 of `seccomp_data`
-    let if_equal = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-    let if_at_least = 0x35; // BPF_JMP | BPF_JGE | BPF_K
-    let answer = 0x06; // BPF_RET | BPF_K
-    [
-        sock_filter { code: load_number, jt: 0, jf: 0, k: 0 },
-        sock_filter { code: if_equal, jt: 1, jf: 0, k: libc::SYS_clone3 as u32 },
-        sock_filter { code: if_at_least, jt: 0, jf: 1, k: 0x4000_0000 },
-        sock_filter {
-            code: answer,
-            jt: 0,
-            jf: 0,
-            k: libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
-        },
-    ]
+/// Refuses a call whose first argument has one of these bits.
+fn refuse_any(bits: u32) -> Program {
+    vec![load(0, Half::Low), if_any(bits, 0, 1), refuse(), allow()]
+}
+
+/// Refuses a call with one of these values in an argument.
+fn refuse_each(argument: u32, values: impl Iterator<Item = u32>) -> Program {
+    let each = values.flat_map(|value| [if_equal(value, 0, 1), refuse()]);
+    [load(argument, Half::Low)].into_iter().chain(each).chain([allow()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::tests::run;
+
+    #[test]
+    fn what_no_job_needs_is_refused_and_the_rest_is_not() {
+        let answer = |internet, number, argument: usize, value: u64| {
+            let mut arguments = [0; 6];
+            arguments[argument] = value;
+            run(&build(internet), number, arguments).0
+        };
+        let (allowed, refused) = (allow().k, refuse().k);
+        for number in 0..600 {
+            let expected = if REFUSED.contains(&number) {
+                refused
+            } else if number == libc::SYS_clone3 {
+                fail(libc::ENOSYS).k
+            } else {
+                allowed
+            };
+            assert_eq!(answer(true, number, 0, 0), expected, "{number}");
+        }
+        for flag in NAMESPACES {
+            let flag = *flag as u64;
+            assert_eq!(answer(true, libc::SYS_unshare, 0, flag | 0x200), refused, "{flag:#x}");
+            let expected = if flag > 0xff { refused } else { allowed };
+            assert_eq!(answer(true, libc::SYS_clone, 0, flag | 0x11), expected, "{flag:#x}");
+        }
+        for family in SOCKETS {
+            assert_eq!(answer(true, libc::SYS_socket, 0, *family as u64), refused, "{family}");
+        }
+        for family in INTERNET {
+            assert_eq!(answer(true, libc::SYS_socket, 0, *family as u64), allowed, "{family}");
+            assert_eq!(answer(false, libc::SYS_socket, 0, *family as u64), refused, "{family}");
+        }
+        assert_eq!(answer(false, libc::SYS_socket, 0, libc::AF_UNIX as u64), allowed);
+        for request in TERMINAL {
+            let request = u64::from(*request);
+            assert_eq!(answer(true, libc::SYS_ioctl, 1, request), refused, "{request:#x}");
+            // The kernel looks at the lower half only.
+            assert_eq!(answer(true, libc::SYS_ioctl, 1, request | 1 << 32), refused);
+        }
+    }
 }

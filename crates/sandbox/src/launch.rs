@@ -11,9 +11,9 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::libc;
-use seccompiler::BpfProgram;
 
 use crate::observe::calls::HAND_OVER;
+use crate::seccomp::Program;
 use crate::wire::{Spawn, Stage};
 
 const STACK: usize = 256 * 1024;
@@ -23,9 +23,9 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 #[derive(Default)]
 pub(crate) struct Walls {
     /// System calls that are refused.
-    pub filter: BpfProgram,
+    pub filter: Program,
     /// Stops the system calls that an observer looks at.
-    pub observing: BpfProgram,
+    pub observing: Program,
     /// A Landlock ruleset.
     pub ruleset: Option<OwnedFd>,
     /// Resource limits by number.
@@ -136,11 +136,8 @@ pub(crate) fn programs(spawn: &Spawn) -> Result<Vec<CString>, std::ffi::NulError
 }
 
 /// Shows a filter to the kernel, which only reads it; the two types are the same structure.
-fn program(filter: &BpfProgram) -> libc::sock_fprog {
-    libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr().cast::<libc::sock_filter>().cast_mut(),
-    }
+fn program(filter: &Program) -> libc::sock_fprog {
+    libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

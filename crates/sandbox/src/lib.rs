@@ -55,6 +55,7 @@ mod protection;
 mod room;
 #[path = "box.rs"]
 mod sandbox;
+mod seccomp;
 mod spec;
 mod stack;
 mod sys;

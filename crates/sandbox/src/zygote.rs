@@ -619,7 +619,7 @@ fn restrict(
         Err(error) => return Err(format!("privileges cannot be dropped: {error}")),
     }
     report.stands(Wall::NoPrivileges);
-    walls.filter = filter::build(internet).map_err(|error| error.to_string())?;
+    walls.filter = filter::build(internet);
     report.stands(Wall::SystemCalls);
     walls.observing = calls::filter();
     // Nobody but us reads our memory, where the secrets of the next step may be.

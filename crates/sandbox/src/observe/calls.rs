@@ -2,7 +2,8 @@
 //! stops them until the observer has looked.
 
 use nix::libc;
-use seccompiler::{BpfProgram, sock_filter};
+
+use crate::seccomp::{Half, Program, allow, answer, by_number, if_equal, load};
 
 /// Marks the one message with which a child hands its listener over, so that it passes the filter.
 pub(crate) const HAND_OVER: i32 = libc::MSG_NOSIGNAL | libc::MSG_EOR | libc::MSG_CONFIRM;
@@ -127,41 +128,61 @@ const FCHMODAT2: i64 = 452;
 /// A call whose number alone decides is remembered by the kernel, so that reading and writing cost
 /// nothing. `fstat` in the form of `fstatat(fd, "", AT_EMPTY_PATH)` tells nothing that opening the
 /// file has not told, and is let through.
-pub(crate) fn filter() -> BpfProgram {
-    const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-    const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-    const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-    let code = |code, jt, jf, k| sock_filter { code, jt, jf, k };
-    let argument = |index: u32| 16 + 8 * index;
-    let notify = || code(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF);
-    let allow = || code(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW);
-    let mut program = vec![code(LOAD, 0, 0, 0)];
-    let mut unless = |number: i64, index: u32, value: u32| {
-        program.extend([
-            code(IF_EQUAL, 0, 4, number as u32),
-            code(LOAD, 0, 0, argument(index)),
-            code(IF_EQUAL, 0, 1, value),
-            allow(),
-            notify(),
-        ]);
+pub(crate) fn filter() -> Program {
+    let notify = || answer(libc::SECCOMP_RET_USER_NOTIF);
+    let unless = |argument, value: i32| {
+        vec![load(argument, Half::Low), if_equal(value as u32, 0, 1), allow(), notify()]
     };
-    unless(libc::SYS_newfstatat, 3, libc::AT_EMPTY_PATH as u32);
-    unless(libc::SYS_statx, 2, libc::AT_EMPTY_PATH as u32);
-    unless(libc::SYS_sendmsg, 2, HAND_OVER as u32);
-    program.extend([
-        // An address is a pointer; one without a low half is as good as none.
-        code(IF_EQUAL, 0, 6, libc::SYS_sendto as u32),
-        code(LOAD, 0, 0, argument(4)),
-        code(IF_EQUAL, 0, 3, 0),
-        code(LOAD, 0, 0, argument(4) + 4),
-        code(IF_EQUAL, 0, 1, 0),
-        allow(),
-        notify(),
-    ]);
+    let mut parts = vec![
+        (libc::SYS_newfstatat, unless(3, libc::AT_EMPTY_PATH)),
+        (libc::SYS_statx, unless(2, libc::AT_EMPTY_PATH)),
+        (libc::SYS_sendmsg, unless(2, HAND_OVER)),
+        // Without an address it goes where the socket is connected to.
+        (
+            libc::SYS_sendto,
+            vec![
+                load(4, Half::Low),
+                if_equal(0, 0, 3),
+                load(4, Half::High),
+                if_equal(0, 0, 1),
+                allow(),
+                notify(),
+            ],
+        ),
+    ];
     let others = [libc::SYS_connect, libc::SYS_sendmmsg];
-    for number in CALLS.iter().map(|call| call.number).chain(others) {
-        program.extend([code(IF_EQUAL, 0, 1, number as u32), notify()]);
+    let numbers = CALLS.iter().map(|call| call.number).chain(others);
+    parts.extend(numbers.map(|number| (number, vec![notify()])));
+    by_number(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::tests::run;
+
+    #[test]
+    fn calls_with_a_path_or_an_address_are_stopped_and_others_are_not() {
+        let program = filter();
+        let stops = |number, arguments| {
+            let (answer, steps) = run(&program, number, arguments);
+            assert!(steps <= 20, "{number}: {steps} instructions");
+            match answer {
+                libc::SECCOMP_RET_USER_NOTIF => true,
+                libc::SECCOMP_RET_ALLOW => false,
+                other => panic!("{number}: {other:#x}"),
+            }
+        };
+        let only = [libc::SYS_connect, libc::SYS_sendmmsg, libc::SYS_sendmsg];
+        for number in 0..600 {
+            let is_named = CALLS.iter().any(|call| call.number == number);
+            assert_eq!(stops(number, [0; 6]), is_named || only.contains(&number), "{number}");
+        }
+        let empty = libc::AT_EMPTY_PATH as u64;
+        assert!(!stops(libc::SYS_newfstatat, [3, 0, 0, empty, 0, 0]));
+        assert!(!stops(libc::SYS_statx, [3, 0, empty, 0, 0, 0]));
+        assert!(!stops(libc::SYS_sendmsg, [3, 0, HAND_OVER as u64, 0, 0, 0]));
+        assert!(stops(libc::SYS_sendto, [3, 0, 0, 0, 8, 0]));
+        assert!(stops(libc::SYS_sendto, [3, 0, 0, 0, 1 << 32, 0]));
     }
-    program.push(allow());
-    program
 }
