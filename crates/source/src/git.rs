@@ -84,12 +84,20 @@ impl Repository {
             git.args(["rev-parse", "--path-format=absolute"]).args(questions);
             git.output().map_err(|error| error.explain_discovery(dir))
         };
-        const QUESTIONS: [&str; 4] =
-            ["--is-bare-repository", "--absolute-git-dir", "--git-common-dir", "--show-toplevel"];
+        const QUESTIONS: [&str; 5] = [
+            "--is-bare-repository",
+            "--absolute-git-dir",
+            "--git-common-dir",
+            "--show-toplevel",
+            "HEAD^{commit}",
+        ];
         let all = ask(&QUESTIONS).unwrap_or_default();
         let lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+        let is_whole = matches!(lines[..], [b"false", _, _, _, _, b""]);
         let [git_dir, common_dir, root] = match lines[..] {
-            [b"false", git_dir, common_dir, root, b""] => [git_dir, common_dir, root].map(path_of),
+            [_, git_dir, common_dir, root, ..] if is_whole => {
+                [git_dir, common_dir, root].map(path_of)
+            }
             // One by one, where a path has lines of its own or there is something to say.
             _ => {
                 let ask = |question| ask(&[question]).map(path_line);
@@ -102,7 +110,7 @@ impl Repository {
         };
         let (last_commit, last_files) = Default::default();
         let repository = Self { root, git_dir, common_dir, last_commit, last_files };
-        if repository.rev("HEAD")?.is_none() {
+        if !is_whole && repository.rev("HEAD")?.is_none() {
             return Err(GitError::Empty { root: repository.root });
         }
         Ok(repository)
@@ -150,14 +158,17 @@ impl Repository {
     /// Returns what is checked out: a commit and, unless the head is detached, a branch.
     pub fn head(&self) -> Result<Head, GitError> {
         let mut git = self.git("read the head");
-        git.args(["symbolic-ref", "--quiet", "HEAD"]);
-        let branch = git.output_unless(1)?.and_then(|name| {
-            let name = String::from_utf8_lossy(trim_line(&name)).into_owned();
-            name.strip_prefix("refs/heads/").map(str::to_owned)
-        });
-        let commit =
-            self.rev("HEAD")?.ok_or_else(|| GitError::Empty { root: self.root.clone() })?;
-        Ok(Head { branch, commit })
+        // Both in one answer, so that they belong together.
+        git.args(["rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD"]);
+        let Some(both) = git.output_unless(128)? else {
+            // There is no commit, unless this says what is wrong.
+            self.rev("HEAD")?;
+            return Err(GitError::Empty { root: self.root.clone() });
+        };
+        let mut lines = both.split(|byte| *byte == b'\n');
+        let commit = CommitId::read(lines.next().unwrap_or_default())?;
+        let name = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+        Ok(Head { branch: name.strip_prefix("refs/heads/").map(str::to_owned), commit })
     }
 
     /// Returns the commit that a revision names: a branch, a tag, `HEAD~2`, a short id.

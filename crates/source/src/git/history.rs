@@ -9,19 +9,17 @@ impl Repository {
     /// out.
     pub fn default_branch(&self) -> Result<Option<String>, GitError> {
         let mut git = self.git("find the default branch");
-        git.args(["symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"]);
-        if let Some(out) = git.output_unless(1)? {
-            let name = String::from_utf8_lossy(trim_line(&out)).into_owned();
-            if let Some(name) = name.strip_prefix("origin/") {
-                return Ok(Some(name.to_owned()));
-            }
+        git.args(["for-each-ref", "--format=%(refname) %(symref)"]);
+        git.args(["refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master"]);
+        let out = String::from_utf8_lossy(&git.output()?).into_owned();
+        let refs: Vec<(&str, &str)> = out.lines().filter_map(|line| line.split_once(' ')).collect();
+        let published = refs.iter().find_map(|(_, to)| to.strip_prefix("refs/remotes/origin/"));
+        // `main` comes before `master`, as refs are listed by their names.
+        let usual = refs.iter().find_map(|(name, _)| name.strip_prefix("refs/heads/"));
+        match published.or(usual) {
+            Some(name) => Ok(Some(name.to_owned())),
+            None => Ok(self.head()?.branch),
         }
-        for name in ["main", "master"] {
-            if self.branch_tip(name)?.is_some() {
-                return Ok(Some(name.to_owned()));
-            }
-        }
-        Ok(self.head()?.branch)
     }
 
     /// Returns the tip of a branch: as `origin` has it, else as it is here.
