@@ -12,6 +12,7 @@
 
 pub mod key;
 pub mod observe;
+pub mod quick;
 pub mod store;
 
 use std::os::unix::ffi::OsStrExt;

@@ -12,6 +12,7 @@ use source::workflow::{Step, StepKind};
 use crate::built_in::BuiltIn;
 use crate::execute::{numbered, written_name};
 use crate::plan::{JobPlan, Plan};
+use crate::replay::quick::Quick;
 use crate::replay::store::{LastCalls, Store};
 
 /// A step that a run goes on from.
@@ -95,22 +96,22 @@ fn list(
     else {
         return;
     };
-    let keys: Vec<(JobKey, LastCalls)> = job
+    let keys: Vec<(JobKey, LastCalls, Quick)> = job
         .instances
         .iter()
         .flatten()
         .map(|instance| {
-            let calls = store.last_calls(&format!("{}\n{}", plan.workflow.path, instance.key));
-            (instance.key.clone(), calls)
+            let name = format!("{}\n{}", plan.workflow.path, instance.key);
+            (instance.key.clone(), store.last_calls(&name), store.quick(&name))
         })
         .collect();
     let mut missing = None;
     for (number, step) in numbered(plan.actions.as_ref(), &steps.list) {
         let from = From { workflow: plan.workflow.path.clone(), job: job.id.clone(), step: number };
         let name = written_name(step);
-        let has = |(key, calls): &(JobKey, LastCalls)| {
+        let has = |(key, calls, quick): &(JobKey, LastCalls, Quick)| {
             was_skipped(key, number)
-                || calls.any(&format!("{}\n{key}\n{number} ", plan.workflow.path), store)
+                || calls.any(&format!("{}\n{key}\n{number} ", plan.workflow.path), store, quick)
         };
         let is_kept = !is_program(step) || keys.iter().all(has);
         found.push(Candidate {

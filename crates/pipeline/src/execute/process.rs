@@ -1,7 +1,7 @@
 //! The program of a step: its variables, its output, its files, its end.
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -125,11 +125,9 @@ impl JobRun {
         output: &mut Output,
     ) -> Ended {
         let mut ended = Ended::good();
-        let made = files.list.iter().try_for_each(|(_, path)| self.spares.make(path).map(drop));
-        let made = made.and_then(|()| {
-            let mut list = OpenOptions::new().write(true).create_new(true).open(&files.made)?;
-            list.write_all(self.subjects.to_json().as_bytes())
-        });
+        let made = files.list.iter().try_for_each(|(_, path)| self.spares.make(path));
+        let made =
+            made.and_then(|()| self.spares.write(&files.made, self.subjects.to_json().as_bytes()));
         if let Err(error) = made {
             return Ended::bad(format!("could not make the files of the step: {error}"));
         }
@@ -484,7 +482,7 @@ impl JobRun {
 
     /// Reads the files the step wrote to, however it ended, and removes them.
     fn read_files(&mut self, files: &Files, output: &mut Output, ended: &mut Ended, alone: bool) {
-        let _ = std::fs::remove_file(&files.made);
+        self.spares.put_away(&files.made, alone);
         for (file, path) in &files.list {
             let limit = match file {
                 FileCommand::StepSummary => MAX_SUMMARY,
@@ -614,6 +612,10 @@ fn judge(exit: &Exit, ended: &mut Ended) {
 /// no link shows the job a file of the machine.
 pub(super) fn read_written(path: &Path, limit: u64) -> Result<String, String> {
     let said = |error: std::io::Error| format!("could not read the file: {error}");
+    // Most are never written to.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0) {
+        return Ok(String::new());
+    }
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits())

@@ -23,6 +23,7 @@ use crate::file_command::FileCommand;
 use crate::log::Kind;
 use crate::replay::key::{CANARY, Call, SETTING, hex};
 use crate::replay::observe::{Dependence, Known, Traces, depend, leaves_more};
+use crate::replay::quick::Quick;
 use crate::replay::store::{LastCalls, Recording, Store, each_file};
 use crate::replay::{Places, Verdict};
 
@@ -46,6 +47,7 @@ pub(super) struct JobReplay {
     places: Places,
     known: Arc<Known>,
     latest: Arc<LastCalls>,
+    quick: Arc<Quick>,
     around: String,
     step: String,
     /// Whether nothing of earlier steps is in the private temporary directories.
@@ -53,7 +55,7 @@ pub(super) struct JobReplay {
     /// Whether no process of an earlier step still runs.
     is_quiet: bool,
     /// How many programs each step has run, by its name.
-    programs: BTreeMap<String, u32>,
+    programs: Arc<BTreeMap<String, u32>>,
     /// Which of them is the present one.
     present: String,
     /// The number of the step that the run goes on from, if it does.
@@ -138,6 +140,7 @@ impl JobReplay {
         let step = format!("{}\n{key}", engine.plan.workflow.path);
         Some(Self {
             latest: Arc::new(store.last_calls(&step)),
+            quick: Arc::new(store.quick(&step)),
             store,
             places: Places {
                 workspace: real(&dirs.workspace),
@@ -151,16 +154,98 @@ impl JobReplay {
             step,
             temporary_is_empty: true,
             is_quiet: true,
-            programs: BTreeMap::new(),
+            programs: Arc::default(),
             present: String::new(),
             from,
         })
     }
 
+    /// Finds a recording that holds, or says what changed.
+    fn look_up(&self, call: &Call, copy: &Path) -> Result<(Recording, Option<Layer>), String> {
+        let mut why = None;
+        let key = call.key();
+        for (id, recording) in self.quick.find(&key) {
+            if self.holds(&recording, call, &mut why) {
+                match self.layer_of(&recording, copy, || self.quick.forget(id)) {
+                    Ok(layer) => {
+                        self.quick.touch(id);
+                        return Ok((recording, layer));
+                    }
+                    Err(unusable) => why = Some(unusable),
+                }
+            }
+        }
+        for (path, recording) in self.store.find(&key) {
+            if self.holds(&recording, call, &mut why) {
+                match self.layer_of(&recording, copy, || self.store.forget(&path)) {
+                    Ok(layer) => {
+                        self.store.touch(&path);
+                        return Ok((recording, layer));
+                    }
+                    Err(unusable) => why = Some(unusable),
+                }
+            }
+        }
+        Err(why.unwrap_or_else(|| {
+            self.latest
+                .of(&call.step)
+                .and_then(|before| call.difference(before))
+                .unwrap_or_else(|| "there is no recording of it".to_owned())
+        }))
+    }
+
+    /// Finds the last recording of a step, whatever has changed since, or says why there is none.
+    fn look_back(&self, call: &Call, copy: &Path) -> Result<(Recording, Option<Layer>), String> {
+        let before = self.latest.of(&call.step).ok_or("there is no recording of it")?;
+        if let Some(why) = call.another_program(before) {
+            return Err(format!("{why} since it was recorded"));
+        }
+        let key = before.key();
+        if let Some((id, recording)) = self.quick.newest(&key) {
+            let layer = self.layer_of(&recording, copy, || self.quick.forget(id))?;
+            self.quick.touch(id);
+            return Ok((recording, layer));
+        }
+        let newest = self.store.find_any(&key).into_iter().next();
+        let (path, recording) = newest.ok_or("its recording was removed")?;
+        let layer = self.layer_of(&recording, copy, || self.store.forget(&path))?;
+        self.store.touch(&path);
+        Ok((recording, layer))
+    }
+
+    /// Copies the layer of a recording for one use, or forgets the recording.
+    fn layer_of(
+        &self,
+        recording: &Recording,
+        copy: &Path,
+        forget: impl FnOnce(),
+    ) -> Result<Option<Layer>, String> {
+        let Some(digest) = &recording.layer else { return Ok(None) };
+        self.store.layer(digest, copy).map(Some).map_err(|error| {
+            let _ = std::fs::remove_dir_all(copy);
+            forget();
+            format!("its recording cannot be used: {error}")
+        })
+    }
+
+    /// Looks whether a recording holds; why the first one did not is what is told.
+    fn holds(&self, recording: &Recording, call: &Call, why: &mut Option<String>) -> bool {
+        if recording.temporary && !self.temporary_is_empty {
+            why.get_or_insert_with(|| "an earlier step left temporary files".to_owned());
+            return false;
+        }
+        let changed = recording.inputs.iter().find(|input| !input.holds(call, &self.known));
+        if let Some(changed) = changed {
+            why.get_or_insert_with(|| changed.changed(call, &self.known, &self.places.workspace));
+        }
+        changed.is_none()
+    }
+
     /// Writes down what the job ran, when it has ended.
     pub async fn close(self) {
-        // It only helps to say why a step runs the next time.
-        let _ = tokio::task::spawn_blocking(move || self.latest.save()).await;
+        // What cannot be written down is run again, and it is told less well why.
+        let _ =
+            tokio::task::spawn_blocking(move || self.latest.save().and(self.quick.save())).await;
     }
 
     /// Notes that somebody did in the box what nobody observed.
@@ -171,7 +256,7 @@ impl JobReplay {
 
     /// Names the files of the next program of a step, the same in each run.
     pub fn next_name(&mut self, step: &str) -> String {
-        let count = self.programs.entry(step.to_owned()).or_default();
+        let count = Arc::make_mut(&mut self.programs).entry(step.to_owned()).or_default();
         *count += 1;
         self.present = format!("{step}\n{count}");
         hex(&Sha256::digest(&self.present))[..32].to_owned()
@@ -249,21 +334,19 @@ impl JobRun {
         ended: &mut Ended,
     ) -> bool {
         let step = output.step();
-        let Some(replay) = &self.replay else { return false };
-        let (store, places) = (replay.store.clone(), replay.places.clone());
-        let (call, may_look) = (attempt.call.clone(), replay.temporary_is_empty);
+        let Some(replay) = self.replay.clone() else { return false };
+        let call = attempt.call.clone();
         let name = hex(&Sha256::digest(&replay.present));
         let copy = self.dirs.root.join("layers").join(format!("replayed-{}", &name[..16]));
-        let latest = Arc::clone(&replay.latest);
         let is_before = replay.from.is_some_and(|from| step < from);
         let found = if replay.from.is_some() && !is_before {
             Err("the run goes on from here".to_owned())
         } else {
             tokio::task::spawn_blocking(move || {
                 if is_before {
-                    look_back(&store, &call, &latest, &copy)
+                    replay.look_back(&call, &copy)
                 } else {
-                    look_up(&store, &call, &latest, &places, may_look, &copy)
+                    replay.look_up(&call, &copy)
                 }
             })
             .await
@@ -379,7 +462,7 @@ impl JobRun {
             return Err("it shows a secret".to_owned());
         }
         let (places, known) = (replay.places.clone(), replay.known.clone());
-        let latest = replay.latest.clone();
+        let (latest, quick) = (replay.latest.clone(), replay.quick.clone());
         let layer = exit.layer;
         if let Some(why) = &exit.layer_failure {
             return Err(format!("its changes could not be recorded: {why}"));
@@ -431,8 +514,10 @@ impl JobRun {
                 only_below,
                 output,
             };
-            let kept = store.keep(&call, &recording);
-            kept.map_err(|error| format!("it could not be kept: {error}"))?;
+            if let Err(recording) = quick.keep(&call.key(), recording) {
+                let kept = store.keep(&call, &recording);
+                kept.map_err(|error| format!("it could not be kept: {error}"))?;
+            }
             why_not.map_or(Ok(()), Err)
         });
         kept.await.unwrap_or_else(|error| Err(error.to_string()))
@@ -451,73 +536,6 @@ fn trace_in(layer: &Layer, traces: &Traces) -> std::io::Result<Option<String>> {
         Ok(())
     })?;
     Ok(why)
-}
-
-/// Finds the last recording of a step, whatever has changed since, or says why there is none.
-fn look_back(
-    store: &Store,
-    call: &Call,
-    latest: &LastCalls,
-    copy: &Path,
-) -> Result<(Recording, Option<Layer>), String> {
-    let before = latest.of(&call.step).ok_or("there is no recording of it")?;
-    if let Some(why) = call.another_program(before) {
-        return Err(format!("{why} since it was recorded"));
-    }
-    let newest = store.find_any(&before.key()).into_iter().next();
-    let (path, recording) = newest.ok_or("its recording was removed")?;
-    let layer = match &recording.layer {
-        None => None,
-        Some(digest) => Some(store.layer(digest, copy).map_err(|error| {
-            let _ = std::fs::remove_dir_all(copy);
-            store.forget(&path);
-            format!("its recording cannot be used: {error}")
-        })?),
-    };
-    store.touch(&path);
-    Ok((recording, layer))
-}
-
-/// Finds a recording that holds, or says what changed.
-fn look_up(
-    store: &Store,
-    call: &Call,
-    latest: &LastCalls,
-    places: &Places,
-    may_look: bool,
-    copy: &Path,
-) -> Result<(Recording, Option<Layer>), String> {
-    let mut why = None;
-    for (path, recording) in store.find(&call.key()) {
-        if recording.temporary && !may_look {
-            why.get_or_insert_with(|| "an earlier step left temporary files".to_owned());
-            continue;
-        }
-        if let Some(changed) = recording.inputs.iter().find(|input| !input.holds(call)) {
-            why.get_or_insert_with(|| changed.changed(call, &places.workspace));
-            continue;
-        }
-        let layer = match &recording.layer {
-            None => None,
-            Some(digest) => match store.layer(digest, copy) {
-                Ok(layer) => Some(layer),
-                Err(error) => {
-                    let _ = std::fs::remove_dir_all(copy);
-                    store.forget(&path);
-                    why = Some(format!("its recording cannot be used: {error}"));
-                    continue;
-                }
-            },
-        };
-        store.touch(&path);
-        return Ok((recording, layer));
-    }
-    Err(why.unwrap_or_else(|| {
-        latest
-            .of(&call.step)
-            .and_then(|before| call.difference(before))
-            .unwrap_or_else(|| "there is no recording of it".to_owned())
-    }))
 }
 
 /// Keeps the recordings within their bounds. As all of them are read for it, not after every run.

@@ -5,14 +5,14 @@
 //! can still hold is used again: nothing was left running, and it has no other name.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::fcntl::OFlag;
 
-/// What a job needs at most at a time: a script and the files of commands.
+/// What a step needs: a script, the files of commands, and the list of what earlier steps made.
 const MOST: usize = 8;
 
 /// The files of a job that wait for their next use.
@@ -36,19 +36,35 @@ impl Spares {
 
     /// Makes an empty file. What is at its place already, which may be a link that leads elsewhere,
     /// is an error or goes.
-    pub fn make(&self, path: &Path) -> io::Result<File> {
-        let spare = self.lock().pop();
-        if let Some(spare) = spare
-            && fs::rename(&spare.path, path).is_ok()
-        {
-            let file = open(path)?;
+    pub fn make(&self, path: &Path) -> io::Result<()> {
+        match self.take(path) {
             // Between the two somebody may have put another one there.
-            if file.metadata()?.ino() == spare.inode {
-                return Ok(file);
-            }
-            return Err(io::ErrorKind::AlreadyExists.into());
+            Some(inode) if fs::symlink_metadata(path)?.ino() == inode => Ok(()),
+            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            None => create(path).map(drop),
         }
-        OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+    }
+
+    /// Makes a file with a text, as [`make`](Self::make) makes an empty one.
+    pub fn write(&self, path: &Path, text: &[u8]) -> io::Result<()> {
+        let mut file = match self.take(path) {
+            Some(inode) => {
+                let file = open(path)?;
+                if file.metadata()?.ino() != inode {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                file
+            }
+            None => create(path)?,
+        };
+        file.write_all(text)
+    }
+
+    /// Gives a waiting file a new place; returns its inode.
+    fn take(&self, path: &Path) -> Option<u64> {
+        let spare = self.lock().pop()?;
+        fs::rename(&spare.path, path).ok()?;
+        Some(spare.inode)
     }
 
     /// Takes a file out of the reach of the steps that follow. It is used again if the program that
@@ -60,8 +76,7 @@ impl Spares {
     }
 
     fn keep(&self, path: &Path) -> io::Result<()> {
-        let file = open(path)?;
-        let found = file.metadata()?;
+        let found = fs::symlink_metadata(path)?;
         let is_as_made = found.is_file()
             && found.nlink() == 1
             && found.mode() & 0o7777 == 0o644
@@ -71,13 +86,13 @@ impl Spares {
             return Err(io::ErrorKind::Other.into());
         }
         if found.len() > 0 {
-            file.set_len(0)?;
+            open(path)?.set_len(0)?;
         }
         let spare = self.dir.join(waiting.len().to_string());
-        if waiting.is_empty() {
+        if fs::rename(path, &spare).is_err() {
             fs::create_dir_all(&self.dir)?;
+            fs::rename(path, &spare)?;
         }
-        fs::rename(path, &spare)?;
         waiting.push(Spare { path: spare, inode: found.ino() });
         Ok(())
     }
@@ -87,6 +102,10 @@ impl Spares {
     }
 }
 
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     OpenOptions::new().write(true).custom_flags(flags.bits()).open(path)
@@ -94,8 +113,6 @@ fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn spares() -> (tempfile::TempDir, Spares) {
@@ -112,7 +129,7 @@ mod tests {
     fn a_file_that_nobody_holds_is_used_again_and_empty() {
         let (dir, spares) = spares();
         let [one, two] = ["one", "two"].map(|name| dir.path().join(name));
-        spares.make(&one).expect("made").write_all(b"text").expect("written");
+        spares.write(&one, b"text").expect("written");
         let before = inode(&one);
         spares.put_away(&one, true);
         assert!(!one.exists());
@@ -158,11 +175,7 @@ mod tests {
         assert!(spares.make(&path("new")).is_err());
         spares.make(&path("old")).expect("made");
         spares.put_away(&path("old"), true);
-        spares
-            .make(&path("new"))
-            .expect("takes the place of the link")
-            .write_all(b"x")
-            .expect("written");
+        spares.write(&path("new"), b"x").expect("takes the place of the link");
         assert_eq!(fs::read(path("outside")).expect("read"), b"kept");
     }
 }

@@ -1,6 +1,5 @@
 //! One step of a job.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -383,10 +382,7 @@ impl JobRun {
             Err(message) => return Ended::bad(message),
         };
         let script_path = self.dirs.temp.join(format!("{}{}", files.id, shell.extension));
-        let written = self
-            .spares
-            .make(&script_path)
-            .and_then(|mut file| file.write_all(shell.script(&text).as_bytes()));
+        let written = self.spares.write(&script_path, shell.script(&text).as_bytes());
         if let Err(error) = written {
             return Ended::bad(format!("could not write the script of the step: {error}"));
         }

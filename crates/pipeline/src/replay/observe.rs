@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use sandbox::{Change, Seen, Uses};
@@ -25,6 +26,12 @@ const MOST_KNOWN: usize = 20_000;
 
 /// How many names a link may lead through before a step is not replayed for it.
 const MOST_NAMES: usize = 64;
+
+/// The answer about what is not there.
+const ABSENT: &str = "-";
+
+/// How long an answer about the machine holds.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Programs that tell the time.
 const CLOCKS: &[&str] = &["date", "hwclock", "timedatectl", "cal", "ncal", "uptime"];
@@ -55,7 +62,7 @@ pub enum Question {
 }
 
 /// One thing that a step depended on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Input {
     /// What it is about.
     pub path: String,
@@ -67,46 +74,47 @@ pub struct Input {
 
 impl Input {
     /// Tells whether the answer is still the same.
-    pub fn holds(&self, call: &Call) -> bool {
-        answer(&self.path, self.question, call) == self.answer
+    pub fn holds(&self, call: &Call, known: &Known) -> bool {
+        known.answer(&self.path, self.question, call) == self.answer
     }
 
     /// Says in words that the answer is another one now.
-    pub fn changed(&self, call: &Call, workspace: &Path) -> String {
+    pub fn changed(&self, call: &Call, known: &Known, workspace: &Path) -> String {
         let shown = Path::new(&self.path);
         let shown = shown.strip_prefix(workspace).unwrap_or(shown).display();
-        let now = answer(&self.path, self.question, call);
+        let now = known.answer(&self.path, self.question, call);
         match (self.question, self.answer.as_str(), now.as_str()) {
             (Question::Variable, ..) => format!("the variable `{}` changed", self.path),
-            (_, "-", _) => format!("{shown} was not there"),
-            (_, _, "-") => format!("{shown} is gone"),
+            (_, ABSENT, _) => format!("{shown} was not there"),
+            (_, _, ABSENT) => format!("{shown} is gone"),
             _ => format!("{shown} changed"),
         }
     }
 }
 
-/// Answers a question about the present.
+/// Answers a question about what is known by content, or by its own value.
 fn answer(path: &str, question: Question, call: &Call) -> String {
     let file = Path::new(path);
-    let absent = || "-".to_owned();
     match question {
         Question::Variable => call.volatile.get(path).cloned().unwrap_or_default(),
-        Question::Link | Question::MachineLink => match fs::symlink_metadata(file) {
-            Err(_) => absent(),
-            Ok(found) if found.is_symlink() => fs::read_link(file)
-                .map_or_else(|_| absent(), |to| format!("> {}", to.to_string_lossy())),
-            Ok(found) if question == Question::Link => look(&found),
-            Ok(found) => stamp(&found, false),
+        Question::Link => match fs::symlink_metadata(file) {
+            Err(_) => ABSENT.to_owned(),
+            Ok(found) if found.is_symlink() => link(file),
+            Ok(found) => look(&found),
         },
-        Question::Look => fs::metadata(file).map_or_else(|_| absent(), |found| look(&found)),
-        Question::Machine => {
-            fs::metadata(file).map_or_else(|_| absent(), |found| stamp(&found, false))
-        }
-        Question::MachineNames => {
-            fs::metadata(file).map_or_else(|_| absent(), |found| stamp(&found, true))
+        Question::Look => {
+            fs::metadata(file).map_or_else(|_| ABSENT.to_owned(), |found| look(&found))
         }
         Question::Content => content(file),
+        Question::MachineLink | Question::Machine | Question::MachineNames => {
+            Found::look(file).answer(question).to_owned()
+        }
     }
+}
+
+fn link(path: &Path) -> String {
+    fs::read_link(path)
+        .map_or_else(|_| ABSENT.to_owned(), |to| format!("> {}", to.to_string_lossy()))
 }
 
 fn look(found: &fs::Metadata) -> String {
@@ -136,7 +144,7 @@ fn stamp(found: &fs::Metadata, names: bool) -> String {
 }
 
 fn content(path: &Path) -> String {
-    let Ok(found) = fs::metadata(path) else { return "-".to_owned() };
+    let Ok(found) = fs::metadata(path) else { return ABSENT.to_owned() };
     if found.is_dir() {
         let mut names: Vec<_> = fs::read_dir(path)
             .into_iter()
@@ -250,7 +258,10 @@ pub fn depend(
     let mut inputs = BTreeSet::new();
     for (path, used) in &uses {
         let place = places.of(path);
-        let there = fs::metadata(path).ok();
+        let there = match place {
+            Place::Machine => known.there(path),
+            _ => fs::metadata(path).ok(),
+        };
         if let Some(why) = judge(path, *used, place, there.as_ref(), seen, call, places) {
             found.why_not = Some(why);
             return found;
@@ -267,14 +278,14 @@ pub fn depend(
             found.why_not = Some(format!("it looked at {}, which is no text", path.display()));
             return found;
         };
-        ask(text, *used, place, call, &mut inputs);
+        ask(text, *used, place, call, known, &mut inputs);
         let Some(there) = there else { continue };
         if used.has(Uses::READ) {
             mentioned.add(&known.mentions(path, &there, place));
         }
         if used.has(Uses::EXECUTED) {
-            for interpreter in known.interpreters(path, &there, place) {
-                ask(&interpreter, Uses::READ, Place::Machine, call, &mut inputs);
+            for interpreter in known.interpreters(path, place) {
+                ask(&interpreter, Uses::READ, Place::Machine, call, known, &mut inputs);
             }
         }
     }
@@ -294,9 +305,16 @@ pub fn depend(
     found
 }
 
-fn ask(path: &str, used: Uses, place: Place, call: &Call, inputs: &mut BTreeSet<Input>) {
+fn ask(
+    path: &str,
+    used: Uses,
+    place: Place,
+    call: &Call,
+    known: &Known,
+    inputs: &mut BTreeSet<Input>,
+) {
     let mut add = |question| {
-        let answer = answer(path, question, call);
+        let answer = known.answer(path, question, call);
         inputs.insert(Input { path: path.to_owned(), question, answer });
     };
     if place == Place::Machine {
@@ -529,52 +547,107 @@ fn interpreters(path: &Path) -> Vec<String> {
     loader.into_iter().collect()
 }
 
-/// What was found in files of the machine, while they stay as they are: each step of a job reads the
-/// same programs and libraries.
+/// What was found out about the machine, which the steps of a job share: each reads the same
+/// programs and libraries.
+///
+/// Nothing in the box can change them, so an answer is as good as the one from before the step for
+/// as long as nobody outside does: it holds for [`FRESH`], and after that is asked for anew.
 #[derive(Debug, Default)]
 pub struct Known {
     files: Mutex<HashMap<PathBuf, Found>>,
 }
 
-/// What was found in a file.
-#[derive(Debug, Default, Clone)]
+/// What was found out about a path of the machine.
+#[derive(Debug, Clone)]
 struct Found {
-    stamp: String,
+    at: Instant,
+    /// What it is, or leads to.
+    there: Option<fs::Metadata>,
+    link: String,
+    state: String,
+    names: String,
     mentions: Option<Mentions>,
     interpreters: Option<Vec<String>>,
 }
 
+impl Found {
+    fn look(path: &Path) -> Self {
+        let itself = fs::symlink_metadata(path).ok();
+        let is_link = itself.as_ref().is_some_and(fs::Metadata::is_symlink);
+        let there = if is_link { fs::metadata(path).ok() } else { itself.clone() };
+        let told = |found: &Option<fs::Metadata>, names| {
+            found.as_ref().map_or_else(|| ABSENT.to_owned(), |found| stamp(found, names))
+        };
+        Self {
+            at: Instant::now(),
+            link: if is_link { link(path) } else { told(&itself, false) },
+            state: told(&there, false),
+            names: told(&there, true),
+            there,
+            mentions: None,
+            interpreters: None,
+        }
+    }
+
+    fn answer(&self, question: Question) -> &str {
+        match question {
+            Question::MachineLink => &self.link,
+            Question::MachineNames => &self.names,
+            _ => &self.state,
+        }
+    }
+}
+
 impl Known {
+    /// Answers a question about the present.
+    fn answer(&self, path: &str, question: Question, call: &Call) -> String {
+        match question {
+            Question::MachineLink | Question::Machine | Question::MachineNames => {
+                self.find(Path::new(path), |found| found.answer(question).to_owned())
+            }
+            _ => answer(path, question, call),
+        }
+    }
+
+    /// What a path of the machine is, or leads to.
+    fn there(&self, path: &Path) -> Option<fs::Metadata> {
+        self.find(path, |found| found.there.clone())
+    }
+
     fn mentions(&self, path: &Path, there: &fs::Metadata, place: Place) -> Mentions {
         let search = || Mentions::of_file(path, there, place);
-        self.find(path, there, place, |found| found.mentions.get_or_insert_with(search).clone())
-    }
-
-    fn interpreters(&self, path: &Path, there: &fs::Metadata, place: Place) -> Vec<String> {
-        let read = || interpreters(path);
-        self.find(path, there, place, |found| found.interpreters.get_or_insert_with(read).clone())
-    }
-
-    fn find<T>(
-        &self,
-        path: &Path,
-        there: &fs::Metadata,
-        place: Place,
-        ask: impl FnOnce(&mut Found) -> T,
-    ) -> T {
         if place != Place::Machine {
-            return ask(&mut Found::default());
+            return search();
         }
-        let stamp = stamp(there, true);
+        self.find(path, |found| found.mentions.get_or_insert_with(search).clone())
+    }
+
+    fn interpreters(&self, path: &Path, place: Place) -> Vec<String> {
+        if place != Place::Machine {
+            return interpreters(path);
+        }
+        self.find(path, |found| {
+            found.interpreters.get_or_insert_with(|| interpreters(path)).clone()
+        })
+    }
+
+    fn find<T>(&self, path: &Path, ask: impl FnOnce(&mut Found) -> T) -> T {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = files.get_mut(path) {
+            if found.at.elapsed() > FRESH {
+                let now = Found::look(path);
+                if now.names == found.names {
+                    (found.at, found.link) = (now.at, now.link);
+                } else {
+                    *found = now;
+                }
+            }
+            return ask(found);
+        }
         if files.len() >= MOST_KNOWN {
             files.clear();
         }
-        let found = files.entry(path.to_owned()).or_default();
-        if found.stamp != stamp {
-            *found = Found { stamp, ..Found::default() };
-        }
-        ask(found)
+        ask(files.entry(path.to_owned()).or_insert_with(|| Found::look(path)))
     }
 }
 
@@ -723,6 +796,32 @@ mod tests {
         assert_eq!(traces.find(b"{\"at\":1795400005123}"), Some("it wrote the time"));
         assert_eq!(traces.find(b"built 2026-11-23 "), Some("it wrote today's date"));
         assert_eq!(traces.find(b"1795400100 21795400005 179540000"), None);
+    }
+
+    #[test]
+    fn an_answer_about_the_machine_holds_for_a_moment_and_what_a_file_mentions_while_it_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        let path = file.to_str().expect("text");
+        let known = Known::default();
+        let ask = || known.answer(path, Question::Machine, &call());
+        let age = || {
+            let mut files = known.files.lock().expect("whole");
+            let found = files.get_mut(&file).expect("known");
+            found.at = found.at.checked_sub(2 * FRESH).expect("the machine runs longer");
+        };
+        assert_eq!(ask(), ABSENT);
+        fs::write(&file, "a").expect("written");
+        assert_eq!(ask(), ABSENT, "for a moment");
+        age();
+        let there = known.there(&file).expect("there");
+        assert_eq!(ask(), stamp(&there, false));
+        let mentions = |known: &Known| known.mentions(&file, &there, Place::Machine).variables;
+        assert_eq!(mentions(&known), BTreeSet::new());
+        fs::write(&file, "GITHUB_SHA").expect("written");
+        assert_eq!(mentions(&known), BTreeSet::new());
+        age();
+        assert_eq!(mentions(&known), BTreeSet::from(["GITHUB_SHA"]));
     }
 
     #[test]

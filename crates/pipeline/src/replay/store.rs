@@ -3,6 +3,7 @@
 //! ```text
 //! recordings/<..>/<key>-<name>             a checksum; inputs, files of commands, the name of the
 //!                                          layer; the output as it came
+//! quick/<job>                              the recordings of the quick steps of a job
 //! layers/<digest>/upper, changes           a layer, named by its content
 //! latest/<job>.json                        the last calls of its steps, to tell what changed since
 //! new/                                     what is being written
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 
 use super::key::{Call, hex};
 use super::observe::{Input, hash_file};
+use super::quick::{Quick, Shelf};
 
 /// How the file of a recording ends that only is what a run may go on above; of one call, the newest.
 const ONLY_BELOW: &[u8] = b"-below";
@@ -60,10 +62,7 @@ pub struct Recording {
 impl Recording {
     /// Reads a recording; none if it is damaged.
     fn read(file: &[u8]) -> Option<Self> {
-        let (checksum, rest) = file.split_at_checked(32)?;
-        if Sha256::digest(rest)[..] != *checksum {
-            return None;
-        }
+        let rest = checked(file)?;
         let end = memchr::memchr(b'\n', rest)?;
         let mut recording: Self = serde_json::from_slice(&rest[..end]).ok()?;
         recording.output = rest[end + 1..].to_vec();
@@ -72,14 +71,28 @@ impl Recording {
 
     /// Writes a recording: a checksum of what follows, a line of JSON, the output.
     fn written(&self) -> io::Result<Vec<u8>> {
-        let mut file = vec![0; 32];
+        let mut file = vec![0; CHECKSUM];
         serde_json::to_writer(&mut file, self)?;
         file.push(b'\n');
         file.extend(&self.output);
-        let checksum = Sha256::digest(&file[32..]);
-        file[..32].copy_from_slice(&checksum);
-        Ok(file)
+        Ok(sealed(file))
     }
+}
+
+/// How many bytes of a file are the checksum of the rest.
+pub(super) const CHECKSUM: usize = 32;
+
+/// Puts the checksum before the rest of a file, where there is room for it.
+pub(super) fn sealed(mut file: Vec<u8>) -> Vec<u8> {
+    let checksum = Sha256::digest(&file[CHECKSUM..]);
+    file[..CHECKSUM].copy_from_slice(&checksum);
+    file
+}
+
+/// Returns what the checksum before it stands for; none if it does not.
+pub(super) fn checked(file: &[u8]) -> Option<&[u8]> {
+    let (checksum, rest) = file.split_at_checked(CHECKSUM)?;
+    (Sha256::digest(rest)[..] == *checksum).then_some(rest)
 }
 
 /// Where recordings are kept.
@@ -190,7 +203,13 @@ impl Store {
         LastCalls { store: self.clone(), file, before: OnceLock::new(), since: Mutex::default() }
     }
 
-    fn put_file(&self, bytes: &[u8], place: &Path) -> io::Result<()> {
+    /// Returns the recordings of the quick steps of a job.
+    pub fn quick(&self, job: &str) -> Quick {
+        let name = hex(&Sha256::digest(job.as_bytes()));
+        Quick::open(self.clone(), self.dir.join("quick").join(&name[..32]))
+    }
+
+    pub(super) fn put_file(&self, bytes: &[u8], place: &Path) -> io::Result<()> {
         let new = self.new_name()?;
         making_its_directory(&new, || fs::write(&new, bytes))?;
         making_its_directory(place, || fs::rename(&new, place))
@@ -204,7 +223,18 @@ impl Store {
 
     /// Removes what was used longest ago until at most so many bytes of layers and recordings stay.
     pub fn evict(&self, most_bytes: u64, most_recordings: usize) {
-        let mut all: Vec<(SystemTime, PathBuf, Option<String>, u64)> = Vec::new();
+        let mut all: Vec<(SystemTime, PathBuf, Vec<String>, u64)> = Vec::new();
+        let mut wanted = std::collections::BTreeSet::new();
+        for quick in fs::read_dir(self.dir.join("quick")).into_iter().flatten().flatten() {
+            let path = quick.path();
+            let used = fs::metadata(&path).and_then(|found| found.modified());
+            match (Shelf::read(&path), used) {
+                (Some(shelf), Ok(used)) => {
+                    all.push((used, path, shelf.layers(), shelf.size()));
+                }
+                _ => self.forget(&path),
+            }
+        }
         let drawers = fs::read_dir(self.dir.join("recordings")).into_iter().flatten().flatten();
         for path in drawers.flat_map(|one| fs::read_dir(one.path()).into_iter().flatten().flatten())
         {
@@ -214,20 +244,20 @@ impl Store {
             match (recording, used) {
                 (Some(recording), Ok(used)) => {
                     let own = recording.output.len() as u64 + 200 * recording.inputs.len() as u64;
-                    all.push((used, path, recording.layer, recording.bytes + own));
+                    let layers = recording.layer.into_iter().collect();
+                    all.push((used, path, layers, recording.bytes + own));
                 }
                 _ => self.forget(&path),
             }
         }
         all.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
         let mut bytes = 0;
-        let mut wanted = std::collections::BTreeSet::new();
-        for (at, (_, path, layer, size)) in all.into_iter().enumerate() {
+        for (at, (_, path, layers, size)) in all.into_iter().enumerate() {
             bytes += size;
             if bytes > most_bytes || at >= most_recordings {
                 self.forget(&path);
             } else {
-                wanted.extend(layer);
+                wanted.extend(layers);
             }
         }
         let layers = fs::read_dir(self.dir.join("layers")).into_iter().flatten().flatten();
@@ -263,12 +293,13 @@ impl LastCalls {
     }
 
     /// Whether a step whose name begins so has a recording.
-    pub fn any(&self, step: &str, store: &Store) -> bool {
+    pub fn any(&self, step: &str, store: &Store, quick: &Quick) -> bool {
         let mut calls = self.before().range(step.to_owned()..);
         calls
             .next()
             .filter(|(name, _)| name.starts_with(step))
-            .is_some_and(|(_, call)| !store.find_any(&call.key()).is_empty())
+            .map(|(_, call)| call.key())
+            .is_some_and(|key| quick.has(&key) || !store.find_any(&key).is_empty())
     }
 
     fn before(&self) -> &BTreeMap<String, Call> {
