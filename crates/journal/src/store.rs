@@ -315,6 +315,18 @@ impl Journal {
         self.select("incident = ?1 ORDER BY id", params![incident.0 as i64])
     }
 
+    /// Returns the starts of the runs that have not ended, oldest first.
+    ///
+    /// Unlike [`View::running`](crate::View::running) it reads nothing about their steps, nor about
+    /// what has ended.
+    pub fn unfinished_runs(&self) -> Result<Vec<Event>, JournalError> {
+        self.select(
+            "kind = 'RunStarted' AND run NOT IN
+             (SELECT run FROM event WHERE kind = 'RunFinished' AND run IS NOT NULL) ORDER BY id",
+            [],
+        )
+    }
+
     /// Returns the events of one kind, newest first.
     pub fn of_kind(&self, kind: &str, limit: usize) -> Result<Vec<Event>, JournalError> {
         self.select("kind = ?1 ORDER BY id DESC LIMIT ?2", params![kind, limit as i64])

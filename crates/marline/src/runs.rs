@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use journal::{Actor, Conclusion, EventId, Fact, JobKey, Journal, NotTriggered, RunId, View};
+use journal::{
+    Actor, Conclusion, EventId, Fact, JobKey, Journal, JournalError, NotTriggered, RunId, View,
+};
 use pipeline::action::{Actions, Library, prepare};
 use pipeline::calls::Reference;
 use pipeline::event::Event;
@@ -317,6 +319,30 @@ pub fn durations(view: &View, workflow: &str) -> Durations {
         }
     }
     durations
+}
+
+/// Returns how long the jobs of a plan took in the last runs of its workflow. One job alone has
+/// nothing to come before.
+pub fn last_durations(journal: &Journal, plan: &Plan) -> Result<Durations, JournalError> {
+    /// Of how many runs, and among how many it is looked for them.
+    const RUNS: usize = 5;
+    const AMONG: usize = 50;
+    if let [job] = plan.jobs.as_slice()
+        && let Some([instance]) = job.instances.as_deref()
+        && instance.called.is_none()
+    {
+        return Ok(Durations::new());
+    }
+    let path = &plan.workflow.path;
+    let mut view = View::default();
+    let runs = journal.of_kind("RunStarted", AMONG)?.into_iter().filter_map(|event| {
+        let Fact::RunStarted { run, workflow, .. } = event.fact else { return None };
+        (workflow == *path).then_some(run)
+    });
+    for run in runs.take(RUNS) {
+        journal.of_run(run)?.iter().for_each(|event| view.apply(event));
+    }
+    Ok(durations(&view, path))
 }
 
 /// Runs plans and keeps what happens in the journal.

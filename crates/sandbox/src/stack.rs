@@ -128,7 +128,7 @@ impl Stack {
     }
 
     /// Records what a layered process changed. When it was `alone` the layer is folded, too, unless
-    /// it is to `hold` until somebody has looked at what lies below.
+    /// it is to `hold` what it changed until somebody has looked at what lies below.
     pub(crate) fn end(&mut self, alone: bool, hold: bool) -> io::Result<Option<Left>> {
         let Some(open) = &mut self.open else { return Ok(None) };
         if open.parts == 0 && is_untouched(&open.upper, &self.store.base)? {
@@ -153,7 +153,7 @@ impl Stack {
             Some(Left { number: open.number, part, shared: !alone || part > 0 })
         };
         open.told = found;
-        if alone && !hold {
+        if alone && !(hold && left.is_some()) {
             self.fold()?;
         }
         Ok(left)

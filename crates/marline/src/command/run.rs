@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use explain::words;
 use indexmap::IndexMap;
-use journal::{Actor, AnnotationLevel, Conclusion, Fact, JobKey, RunId, View};
+use journal::{Actor, AnnotationLevel, Conclusion, Fact, JobKey, RunId};
 use pipeline::execute::{Approvals, Debugger, Groups};
 use pipeline::log::{Kind, Line};
 use pipeline::plan::Plan;
@@ -26,7 +26,7 @@ use crate::cli::{Global, RunArgs};
 use crate::conductor::secret_values;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::project::{Here, git_failure};
-use crate::runs::{Audience, Given, Order, Runner, Started, Subject, durations};
+use crate::runs::{Audience, Given, Order, Runner, Started, Subject, last_durations};
 
 /// How many of the last lines of a failed step are repeated at the end.
 const LAST_LINES: usize = 12;
@@ -161,7 +161,7 @@ async fn go(
     wanted: Wanted,
 ) -> Outcome {
     let journal = here.journal()?;
-    let view = end_interrupted(here, &journal).await?;
+    end_interrupted(here, &journal).await?;
     let (stop, cancel) = watch::channel(false);
     let interrupted = tokio::spawn(async move {
         let _ = tokio::signal::ctrl_c().await;
@@ -191,7 +191,7 @@ async fn go(
         let number = journal.take_run()?;
         let order = Order {
             subject: subject.clone(),
-            durations: durations(&view, &plan.workflow.path),
+            durations: last_durations(&journal, &plan)?,
             plan,
             cause: None,
             again: None,
@@ -227,16 +227,16 @@ async fn go(
 }
 
 /// Says of runs whose process was killed that they were interrupted; returns the present before.
-async fn end_interrupted(here: &Here, journal: &journal::Journal) -> Result<View, Failure> {
-    let view = journal.view()?;
-    for run in view.running() {
-        if !crate::lock::is_held(&here.state.run(run.id).join("lock")) {
+async fn end_interrupted(here: &Here, journal: &journal::Journal) -> Result<(), Failure> {
+    for event in journal.unfinished_runs()? {
+        let Fact::RunStarted { run, .. } = event.fact else { continue };
+        if !crate::lock::is_held(&here.state.run(run).join("lock")) {
             let conclusion = Conclusion::Interrupted;
-            let fact = Fact::RunFinished { run: run.id, conclusion, milliseconds: 0 };
-            journal.append(Actor::Person(account()), Some(run.started), fact).await?;
+            let fact = Fact::RunFinished { run, conclusion, milliseconds: 0 };
+            journal.append(Actor::Person(account()), Some(event.id), fact).await?;
         }
     }
-    Ok(view)
+    Ok(())
 }
 
 /// What of the started workflows is wanted.

@@ -408,8 +408,10 @@ impl JobRun {
     ) {
         let step = output.step();
         let (exit, seen) = (process.exit(), process.seen());
+        let is_held =
+            exit.as_ref().is_none_or(|exit| exit.layer.is_some() || exit.layer_failure.is_some());
         let kept = self.try_record(attempt, exit, seen, files, output, ended).await;
-        if let Err(error) = self.sandbox.fold().await {
+        if is_held && let Err(error) = self.sandbox.fold().await {
             output.say(Kind::Warning, &format!("what the step changed could not be kept: {error}"));
         }
         if let Err(why) = kept {
