@@ -92,7 +92,9 @@ pub(super) fn apply(
     let strong = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
     let weak =
         strong.and_then(|tag| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok());
-    headers.extend(weak.map(|weak| (ETAG, weak)));
+    if let Some(weak) = weak {
+        headers.insert(ETAG, weak);
+    }
     Some(encoding)
 }
 
