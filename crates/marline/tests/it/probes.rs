@@ -386,7 +386,7 @@ fn steps_have_pipes_and_the_runner_has_a_name() {
     steps(
         "      - run: test ! -t 0 && test ! -t 1 && test ! -t 2 && test -n \"$RUNNER_NAME\" && test -n \"$RUNNER_ENVIRONMENT\"
       - run: false | true
-      - run: set -o | grep -q 'pipefail.*on'
+      - run: '[[ -o pipefail ]]'
         shell: bash
 ",
     )
