@@ -104,6 +104,10 @@ impl Conductor {
         if is_past || (!is_known && told.contains(&instance.id) && instance.is_running()) {
             return Ok(());
         }
+        // Its shim has begun and not yet its program, which is what will be told of.
+        if !is_known && matches!(instance.state, InstanceState::Running { pid: 0, .. }) {
+            return Ok(());
+        }
         let (id, service) = (instance.id.clone(), instance.service.clone());
         let release = instance.release.clone();
         if !is_known && told.insert(id.clone()) {

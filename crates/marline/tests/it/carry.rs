@@ -186,6 +186,7 @@ fn an_instance_that_dies_is_started_again() {
         let web = &view.services[&ServiceName::from("web")];
         web.instances.values().next().unwrap().pid
     };
+    assert_ne!(pid, 0, "the number of no process: {}", world.story());
     let killed =
         std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(killed.success());
