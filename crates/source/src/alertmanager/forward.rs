@@ -130,7 +130,7 @@ mod tests {
             ),
             (
                 "  alertmanagers: [{static_configs: [{targets: ['http://a']}]}]\n",
-                "p.yml:2:46: a target is HOST:PORT, without a scheme and a path",
+                "p.yml:2:48: a target is HOST:PORT, without a scheme and a path",
             ),
             (
                 "  alertmanagers: [{scheme: ftp, static_configs: []}]\n",
