@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::libc;
@@ -152,6 +152,34 @@ impl Seen {
     }
 }
 
+/// What a thread does that observes one step.
+type Watch = Box<dyn FnOnce() + Send>;
+
+/// Threads that wait for another step to observe: to make one costs more than a short step.
+static IDLE: Mutex<Vec<mpsc::Sender<Watch>>> = Mutex::new(Vec::new());
+
+/// Observes on a thread that waits, or on a new one.
+fn watch(mut work: Watch) -> io::Result<()> {
+    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    while let Some(thread) = idle().pop() {
+        match thread.send(work) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::SendError(back)) => work = back,
+        }
+    }
+    std::thread::Builder::new().name("observer".to_owned()).spawn(move || {
+        let (sender, next) = mpsc::channel();
+        work();
+        loop {
+            idle().push(sender.clone());
+            // There is a sender right here, so this waits for ever.
+            let Ok(work) = next.recv() else { return };
+            work();
+        }
+    })?;
+    Ok(())
+}
+
 /// The observer of one step.
 #[derive(Debug, Clone)]
 pub(crate) struct Observer {
@@ -166,7 +194,7 @@ impl Observer {
         let seen = Seen { lost: Some("it could not be observed".to_owned()), ..Seen::default() };
         let observer = Self { seen: Arc::new(Mutex::new(seen)), programs: programs.into() };
         let other = observer.clone();
-        std::thread::Builder::new().name("observer".to_owned()).spawn(move || {
+        watch(Box::new(move || {
             let Ok(Some((_, fds))) = wire::receive(socket.as_fd(), &mut Vec::new()) else { return };
             drop(socket);
             if let Some(listener) = fds.into_iter().next() {
@@ -179,7 +207,7 @@ impl Observer {
                 }
                 other.observe(&listener);
             }
-        })?;
+        }))?;
         Ok(observer)
     }
 

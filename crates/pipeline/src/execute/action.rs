@@ -539,6 +539,7 @@ impl JobRun {
             arguments: vec![text_of(&path)],
             cwd: self.dirs.workspace.clone(),
             env: variables,
+            script: None,
         };
         let mut ended = self.run_program(program, files, env, output).await;
         // What it said on its output counts, too.

@@ -86,6 +86,8 @@ pub(super) struct Program {
     pub cwd: PathBuf,
     /// Variables that only it gets.
     pub env: Pairs,
+    /// The file that was written for it to run, and what is in it.
+    pub script: Option<(PathBuf, String)>,
 }
 
 /// The files a program may write to, so that the steps that follow know.

@@ -64,7 +64,8 @@ pub(super) struct JobReplay {
 
 /// A script that is about to run.
 pub(super) struct Attempt {
-    call: Call,
+    call: Arc<Call>,
+    key: String,
     canary: String,
     began: u64,
 }
@@ -161,10 +162,14 @@ impl JobReplay {
     }
 
     /// Finds a recording that holds, or says what changed.
-    fn look_up(&self, call: &Call, copy: &Path) -> Result<(Recording, Option<Layer>), String> {
+    fn look_up(
+        &self,
+        call: &Call,
+        key: &str,
+        copy: &Path,
+    ) -> Result<(Recording, Option<Layer>), String> {
         let mut why = None;
-        let key = call.key();
-        for (id, recording) in self.quick.find(&key) {
+        for (id, recording) in self.quick.find(key) {
             if self.holds(&recording, call, &mut why) {
                 match self.layer_of(&recording, copy, || self.quick.forget(id)) {
                     Ok(layer) => {
@@ -175,7 +180,7 @@ impl JobReplay {
                 }
             }
         }
-        for (path, recording) in self.store.find(&key) {
+        for (path, recording) in self.store.find(key) {
             if self.holds(&recording, call, &mut why) {
                 match self.layer_of(&recording, copy, || self.store.forget(&path)) {
                     Ok(layer) => {
@@ -186,12 +191,15 @@ impl JobReplay {
                 }
             }
         }
-        Err(why.unwrap_or_else(|| {
-            self.latest
-                .of(&call.step)
-                .and_then(|before| call.difference(before))
-                .unwrap_or_else(|| "there is no recording of it".to_owned())
-        }))
+        Err(why.unwrap_or_else(|| self.why_none(call)))
+    }
+
+    /// Says why there is no recording of a call.
+    fn why_none(&self, call: &Call) -> String {
+        self.latest
+            .of(&call.step)
+            .and_then(|before| call.difference(before))
+            .unwrap_or_else(|| "there is no recording of it".to_owned())
     }
 
     /// Finds the last recording of a step, whatever has changed since, or says why there is none.
@@ -283,13 +291,9 @@ impl JobRun {
     ) -> Option<Attempt> {
         let replay = self.replay.as_mut()?;
         let mut own: Vec<PathBuf> = files.list.iter().map(|(_, path)| path.clone()).collect();
-        let mut script = String::new();
-        for entry in std::fs::read_dir(&self.dirs.temp).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&files.id) {
-                script = std::fs::read_to_string(entry.path()).ok()?;
-                own.push(entry.path());
-            }
-        }
+        let (path, script) = program.script.clone().unzip();
+        own.extend(path);
+        let script = script.unwrap_or_default();
         replay.places.own = own;
         let argv = [std::slice::from_ref(&program.name), &program.arguments].concat();
         let mut canary = [0; 16];
@@ -315,7 +319,8 @@ impl JobRun {
         } else {
             let canary = hex(&canary);
             variables.insert(CANARY.to_owned(), canary.clone());
-            return Some(Attempt { call, canary, began: now() });
+            let key = call.key();
+            return Some(Attempt { call: Arc::new(call), key, canary, began: now() });
         };
         self.not_kept(step, why);
         // Nobody looks what it leaves there.
@@ -334,19 +339,23 @@ impl JobRun {
         ended: &mut Ended,
     ) -> bool {
         let step = output.step();
-        let Some(replay) = self.replay.clone() else { return false };
-        let call = attempt.call.clone();
-        let name = hex(&Sha256::digest(&replay.present));
-        let copy = self.dirs.root.join("layers").join(format!("replayed-{}", &name[..16]));
+        let Some(replay) = &self.replay else { return false };
         let is_before = replay.from.is_some_and(|from| step < from);
+        let may_have = || replay.quick.has(&attempt.key) || replay.store.may_have(&attempt.key);
         let found = if replay.from.is_some() && !is_before {
             Err("the run goes on from here".to_owned())
+        } else if !is_before && !may_have() {
+            Err(replay.why_none(&attempt.call))
         } else {
+            let (call, key) = (Arc::clone(&attempt.call), attempt.key.clone());
+            let name = hex(&Sha256::digest(&replay.present));
+            let copy = self.dirs.root.join("layers").join(format!("replayed-{}", &name[..16]));
+            let replay = replay.clone();
             tokio::task::spawn_blocking(move || {
                 if is_before {
                     replay.look_back(&call, &copy)
                 } else {
-                    replay.look_up(&call, &copy)
+                    replay.look_up(&call, &key, &copy)
                 }
             })
             .await
@@ -438,7 +447,7 @@ impl JobRun {
         replay.temporary_is_empty &=
             TEMPORARY.iter().all(|dir| seen.is_empty(Path::new(dir)) == Some(true));
         let store = replay.store.clone();
-        let Attempt { call, canary, began } = attempt;
+        let Attempt { call, key, canary, began } = attempt;
         let took = now().saturating_sub(began);
         let is_alone = exit.alone;
         if ended.outcome != journal::Conclusion::Success {
@@ -471,7 +480,7 @@ impl JobRun {
         }
         // What it looked at is read before the layer is folded, while it is as the step found it.
         let kept = tokio::task::spawn_blocking(move || {
-            latest.remember(call.clone());
+            latest.remember(Arc::clone(&call));
             let changes = match &layer {
                 Some(layer) => layer.changes().map_err(|error| error.to_string())?,
                 None => Vec::new(),
@@ -516,8 +525,8 @@ impl JobRun {
                 only_below,
                 output,
             };
-            if let Err(recording) = quick.keep(&call.key(), recording) {
-                let kept = store.keep(&call, &recording);
+            if let Err(recording) = quick.keep(&key, recording) {
+                let kept = store.keep(&key, &recording);
                 kept.map_err(|error| format!("it could not be kept: {error}"))?;
             }
             why_not.map_or(Ok(()), Err)

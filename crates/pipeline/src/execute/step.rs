@@ -382,7 +382,8 @@ impl JobRun {
             Err(message) => return Ended::bad(message),
         };
         let script_path = self.dirs.temp.join(format!("{}{}", files.id, shell.extension));
-        let written = self.spares.write(&script_path, shell.script(&text).as_bytes());
+        let script = shell.script(&text);
+        let written = self.spares.write(&script_path, script.as_bytes());
         if let Err(error) = written {
             return Ended::bad(format!("could not write the script of the step: {error}"));
         }
@@ -396,6 +397,7 @@ impl JobRun {
             name: shell.program,
             cwd,
             env: Vec::new(),
+            script: Some((script_path.clone(), script)),
         };
         let ended = self.run_program(program, files, env, output).await;
         self.spares.put_away(&script_path, ended.alone);

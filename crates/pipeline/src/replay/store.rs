@@ -19,7 +19,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use sandbox::Layer;
@@ -136,6 +136,11 @@ impl Store {
         recordings.collect()
     }
 
+    /// Tells cheaply whether there may be a recording of a call.
+    pub fn may_have(&self, key: &str) -> bool {
+        self.drawer(key).exists()
+    }
+
     /// Makes a recording the last one used.
     pub fn touch(&self, recording: &Path) {
         if let Ok(file) = fs::File::open(recording) {
@@ -177,15 +182,14 @@ impl Store {
         Ok((digest, bytes))
     }
 
-    /// Keeps a recording.
-    pub fn keep(&self, call: &Call, recording: &Recording) -> io::Result<()> {
-        let key = call.key();
+    /// Keeps a recording of the call with this key.
+    pub fn keep(&self, key: &str, recording: &Recording) -> io::Result<()> {
         // The same inputs with another result: the newer one counts.
         let place = if recording.only_below {
-            self.drawer(&key).join(format!("{key}{}", String::from_utf8_lossy(ONLY_BELOW)))
+            self.drawer(key).join(format!("{key}{}", String::from_utf8_lossy(ONLY_BELOW)))
         } else {
             let name = hex(&Sha256::digest(serde_json::to_vec(&recording.inputs)?));
-            self.drawer(&key).join(format!("{key}-{}", &name[..16]))
+            self.drawer(key).join(format!("{key}-{}", &name[..16]))
         };
         self.put_file(&recording.written()?, &place)
     }
@@ -283,7 +287,7 @@ pub struct LastCalls {
     store: Store,
     file: PathBuf,
     before: OnceLock<BTreeMap<String, Call>>,
-    since: Mutex<BTreeMap<String, Call>>,
+    since: Mutex<Vec<Arc<Call>>>,
 }
 
 impl LastCalls {
@@ -308,9 +312,8 @@ impl LastCalls {
     }
 
     /// Remembers a call for the runs that follow.
-    pub fn remember(&self, call: Call) {
-        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.insert(call.step.clone(), call);
+    pub fn remember(&self, call: Arc<Call>) {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
     /// Writes down what was remembered. What is lost before that is only told less well.
@@ -319,8 +322,9 @@ impl LastCalls {
         if since.is_empty() {
             return Ok(());
         }
-        let mut all = self.before().clone();
-        all.extend(since);
+        let mut all: BTreeMap<&str, &Call> =
+            self.before().iter().map(|(step, call)| (step.as_str(), call)).collect();
+        all.extend(since.iter().map(|call| (call.step.as_str(), call.as_ref())));
         self.store.put_file(&serde_json::to_vec(&all)?, &self.file)
     }
 }
@@ -469,8 +473,8 @@ mod tests {
         let store = Store::new(dir.path());
         let call = call("true");
         assert!(store.find(&call.key()).is_empty());
-        store.keep(&call, &recording("one")).expect("kept");
-        store.keep(&call, &recording("two")).expect("kept");
+        store.keep(&call.key(), &recording("one")).expect("kept");
+        store.keep(&call.key(), &recording("two")).expect("kept");
         let mut answers: Vec<_> = store
             .find(&call.key())
             .into_iter()
@@ -496,7 +500,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Store::new(dir.path());
         for script in ["a", "b", "c"] {
-            store.keep(&call(script), &recording(script)).expect("kept");
+            store.keep(&call(script).key(), &recording(script)).expect("kept");
             let (path, _) = store.find(&call(script).key()).remove(0);
             let age = std::time::Duration::from_secs(if script == "a" { 1 } else { 100 });
             fs::File::open(path)
@@ -516,7 +520,7 @@ mod tests {
         let again = |script: &str| {
             let calls = store.last_calls("job");
             let before = calls.of("s").cloned();
-            calls.remember(call(script));
+            calls.remember(Arc::new(call(script)));
             calls.save().expect("kept");
             before
         };
