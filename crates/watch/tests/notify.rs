@@ -53,9 +53,13 @@ impl Server {
         let seen = Arc::clone(&asked);
         std::thread::spawn(move || {
             while let Some((status, body)) = answers.pop_front() {
-                let Ok((stream, _)) = listener.accept() else { return };
-                let asked = exchange(stream, status, &body);
+                let Ok((mut stream, _)) = listener.accept() else { return };
+                // Who has the answer looks at once what was asked.
+                let asked = hear(&stream);
                 seen.lock().expect("no panic").push(asked);
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\n\r\n");
+                stream.write_all(format!("{head}{body}").as_bytes()).expect("an answer");
             }
         });
         Self { port, asked }
@@ -72,8 +76,8 @@ impl Server {
     }
 }
 
-fn exchange(mut stream: TcpStream, status: u16, body: &str) -> Asked {
-    let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+fn hear(stream: &TcpStream) -> Asked {
+    let mut reader = BufReader::new(stream);
     let mut asked = Asked::default();
     reader.read_line(&mut asked.line).expect("a request");
     let mut length = 0;
@@ -92,8 +96,6 @@ fn exchange(mut stream: TcpStream, status: u16, body: &str) -> Asked {
     reader.read_exact(&mut bytes).expect("a body");
     asked.body = String::from_utf8(bytes).expect("text");
     asked.line.truncate(asked.line.trim_end().len());
-    let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n", body.len());
-    stream.write_all(format!("{head}{body}").as_bytes()).expect("an answer");
     asked
 }
 
