@@ -92,26 +92,6 @@ impl Input {
     }
 }
 
-/// Answers a question about what is known by content, or by its own value.
-fn answer(path: &str, question: Question, call: &Call) -> String {
-    let file = Path::new(path);
-    match question {
-        Question::Variable => call.volatile.get(path).cloned().unwrap_or_default(),
-        Question::Link => match fs::symlink_metadata(file) {
-            Err(_) => ABSENT.to_owned(),
-            Ok(found) if found.is_symlink() => link(file),
-            Ok(found) => look(&found),
-        },
-        Question::Look => {
-            fs::metadata(file).map_or_else(|_| ABSENT.to_owned(), |found| look(&found))
-        }
-        Question::Content => content(file),
-        Question::MachineLink | Question::Machine | Question::MachineNames => {
-            Found::look(file).answer(question).to_owned()
-        }
-    }
-}
-
 fn link(path: &Path) -> String {
     fs::read_link(path)
         .map_or_else(|_| ABSENT.to_owned(), |to| format!("> {}", to.to_string_lossy()))
@@ -301,7 +281,7 @@ pub fn depend(
         inputs.insert(Input {
             path: name.to_owned(),
             question: Question::Variable,
-            answer: answer(name, Question::Variable, call),
+            answer: known.answer(name, Question::Variable, call),
         });
     }
     found.inputs = inputs.into_iter().collect();
@@ -604,11 +584,21 @@ impl Found {
 impl Known {
     /// Answers a question about the present.
     fn answer(&self, path: &str, question: Question, call: &Call) -> String {
+        let file = Path::new(path);
         match question {
-            Question::MachineLink | Question::Machine | Question::MachineNames => {
-                self.find(Path::new(path), |found| found.answer(question).to_owned())
+            Question::Variable => call.volatile.get(path).cloned().unwrap_or_default(),
+            Question::Link => match fs::symlink_metadata(file) {
+                Err(_) => ABSENT.to_owned(),
+                Ok(found) if found.is_symlink() => link(file),
+                Ok(found) => look(&found),
+            },
+            Question::Look => {
+                fs::metadata(file).map_or_else(|_| ABSENT.to_owned(), |found| look(&found))
             }
-            _ => answer(path, question, call),
+            Question::Content => content(file),
+            Question::MachineLink | Question::Machine | Question::MachineNames => {
+                self.find(file, |found| found.answer(question).to_owned())
+            }
         }
     }
 
