@@ -224,27 +224,29 @@ fn check_tls(project: &Project, findings: &mut Vec<Finding>) {
             let Some(range) = port.published else { continue };
             let key = (port.host_ip.as_deref(), range.first);
             let other = published.entry(key).or_insert(service);
+            let mut conflict = |message: String, help: &str| {
+                let place = port.place.clone();
+                findings.push(Finding::error("compose-conflict", message, place).help(help));
+            };
             if other.marline.tls.is_some() != service.marline.tls.is_some() {
                 let (tls, plain) =
                     if other.marline.tls.is_some() { (*other, service) } else { (service, *other) };
-                let message = format!(
-                    "`{}` encrypts port {} and `{}` does not",
-                    tls.name, range.first, plain.name
-                );
-                findings.push(
-                    Finding::error("compose-conflict", message, port.place.clone())
-                        .help("give both a `tls`, or publish one of them at another port"),
+                conflict(
+                    format!(
+                        "`{}` encrypts port {} and `{}` does not",
+                        tls.name, range.first, plain.name
+                    ),
+                    "give both a `tls`, or publish one of them at another port",
                 );
             }
             let asks = |service: &Service| service.marline.proxy_protocol.as_deref() == Some(&true);
             if asks(other) != asks(service) {
-                let message = format!(
-                    "only one of `{}` and `{}` expects the PROXY protocol at port {}",
-                    other.name, service.name, range.first
-                );
-                findings.push(
-                    Finding::error("compose-conflict", message, port.place.clone())
-                        .help("a connection begins before its service is known: say it of both"),
+                conflict(
+                    format!(
+                        "only one of `{}` and `{}` expects the PROXY protocol at port {}",
+                        other.name, service.name, range.first
+                    ),
+                    "a connection begins before its service is known: say it of both",
                 );
             }
         }
